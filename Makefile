@@ -1,0 +1,55 @@
+# make setup: an environment in .venv · make run: measure, publish, report · make test: everything CI checks
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format notebooks cli-reference reference-table clean
+
+help:
+	@echo "make setup            create .venv and install perfkit with everything"
+	@echo "make run              measure this machine, publish thresholds.toml, write the report"
+	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
+	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
+	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
+	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
+	@echo "make clean            remove caches and build output; keeps the lake and the reports"
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	touch $(STAMP)
+
+setup: $(STAMP)
+
+run: setup
+	test -f perfkit.toml || $(BIN)/perfkit init
+	$(BIN)/perfkit run quick
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint notebooks
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+notebooks: setup  # a copy: what they measure with their small defaults must not end up in data/lake
+	rm -rf build/notebooks build/data && mkdir -p build && cp -r notebooks build/notebooks
+	$(BIN)/pytest -p no:randomly -W ignore::ResourceWarning --nbval-lax --nbval-cell-timeout 120 build/notebooks
+
+cli-reference: setup
+	$(BIN)/python -m perfkit.cli.reference > docs/reference/cli.md
+
+reference-table: setup
+	$(BIN)/python benchmarks/reference_table.py
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find perfkit tests -name __pycache__ -type d -prune -exec rm -rf {} +
