@@ -1,0 +1,98 @@
+"""perfkit: measure how payloads move between processes on this machine, learn where each method wins, decide quickly.
+
+Everything here is imported when it is first used: ``import perfkit`` is for services and loads no analytics library.
+
+    engine = perfkit.Engine.load("perfkit.toml")
+    decision = engine.decide(payload_bytes, pool="ml", kind="tensor", format="numpy")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perfkit.engine import Binding as Binding
+    from perfkit.engine import Decision as Decision
+    from perfkit.engine import Engine as Engine
+    from perfkit.errors import CodecError as CodecError
+    from perfkit.errors import ConfigError as ConfigError
+    from perfkit.errors import FileError as FileError
+    from perfkit.errors import FitError as FitError
+    from perfkit.errors import InputError as InputError
+    from perfkit.errors import LakeError as LakeError
+    from perfkit.errors import MeasurementError as MeasurementError
+    from perfkit.errors import MethodUnavailableError as MethodUnavailableError
+    from perfkit.errors import NoRoomError as NoRoomError
+    from perfkit.errors import PayloadTooLargeError as PayloadTooLargeError
+    from perfkit.errors import PeerLostError as PeerLostError
+    from perfkit.errors import PerfkitError as PerfkitError
+    from perfkit.errors import PublishError as PublishError
+    from perfkit.errors import ReportError as ReportError
+    from perfkit.errors import TransferError as TransferError
+    from perfkit.errors import TransferTimeoutError as TransferTimeoutError
+    from perfkit.errors import UnitError as UnitError
+    from perfkit.errors import UnknownNameError as UnknownNameError
+    from perfkit.lake import Lake as Lake
+    from perfkit.lake import open_lake as open_lake
+    from perfkit.learn import Fit as Fit
+    from perfkit.learn import fit as fit
+    from perfkit.tables import ResultTable as ResultTable
+    from perfkit.transfer.registry import method as method
+    from perfkit.workflows.measure import bench as bench
+    from perfkit.workflows.publish import history as history
+    from perfkit.workflows.publish import publish as publish
+    from perfkit.workflows.publish import rollback as rollback
+
+_ERRORS = (
+    "CodecError",
+    "ConfigError",
+    "FileError",
+    "FitError",
+    "InputError",
+    "LakeError",
+    "MeasurementError",
+    "MethodUnavailableError",
+    "NoRoomError",
+    "PayloadTooLargeError",
+    "PeerLostError",
+    "PerfkitError",
+    "PublishError",
+    "ReportError",
+    "TransferError",
+    "TransferTimeoutError",
+    "UnitError",
+    "UnknownNameError",
+)
+_HOMES = {
+    "Binding": "perfkit.engine",
+    "Decision": "perfkit.engine",
+    "Engine": "perfkit.engine",
+    "Fit": "perfkit.learn",
+    "Lake": "perfkit.lake",
+    "ResultTable": "perfkit.tables",
+    "bench": "perfkit.workflows.measure",
+    "fit": "perfkit.learn",
+    "history": "perfkit.workflows.publish",
+    "method": "perfkit.transfer.registry",
+    "open_lake": "perfkit.lake",
+    "publish": "perfkit.workflows.publish",
+    "rollback": "perfkit.workflows.publish",
+    **dict.fromkeys(_ERRORS, "perfkit.errors"),
+}
+
+__all__ = [*_HOMES]
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would take every misspelt name for one of these
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module 'perfkit' has no attribute {name!r}; it offers {', '.join(sorted(__all__))}")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

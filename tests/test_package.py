@@ -1,0 +1,77 @@
+"""The public names, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import perfkit
+
+FORBIDDEN = {"numpy", "pyarrow", "grpc", "duckdb", "pandas", "polars", "sklearn", "msgspec", "asyncio", "sqlite3"}
+NAMES = [
+    "Binding",
+    "CodecError",
+    "ConfigError",
+    "Decision",
+    "Engine",
+    "FileError",
+    "Fit",
+    "FitError",
+    "InputError",
+    "Lake",
+    "LakeError",
+    "MeasurementError",
+    "MethodUnavailableError",
+    "NoRoomError",
+    "PayloadTooLargeError",
+    "PeerLostError",
+    "PerfkitError",
+    "PublishError",
+    "ReportError",
+    "ResultTable",
+    "TransferError",
+    "TransferTimeoutError",
+    "UnitError",
+    "UnknownNameError",
+    "bench",
+    "fit",
+    "history",
+    "method",
+    "open_lake",
+    "publish",
+    "rollback",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(perfkit.__all__) == NAMES
+    assert set(NAMES) <= set(dir(perfkit))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_exists_and_is_documented(name: str) -> None:
+    assert getattr(perfkit, name).__doc__
+
+
+def test_every_exception_is_public() -> None:
+    from perfkit import errors
+
+    assert set(errors.__all__) <= set(perfkit.__all__)
+
+
+def test_a_name_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'Engin'.*Engine"):
+        _ = perfkit.Engin
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, perfkit; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert FORBIDDEN.isdisjoint(done.stdout.split())
+
+
+def test_a_room_may_be_imported_before_the_function_of_the_same_workflow() -> None:
+    code = "import perfkit.workflows.publish, perfkit; assert callable(perfkit.publish) and callable(perfkit.bench)"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
