@@ -1,0 +1,119 @@
+"""Read both files the way a service does, and say what a service would not say aloud."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from perfkit.config.curves import ANY
+from perfkit.config.fingerprint import collect_fingerprint, differences
+from perfkit.config.settings import Settings, read_settings
+from perfkit.config.thresholds import Thresholds, load_thresholds
+from perfkit.errors import ConfigError
+from perfkit.tables import ResultTable, plural
+
+__all__ = ["CheckResult", "Finding", "check"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `state` is ``ok``, ``note`` (good to know) or ``problem`` (the check fails)."""
+
+    file: str
+    state: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What was found in `perfkit.toml` and the thresholds beside it."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is a problem."""
+        return all(finding.state != "problem" for finding in self.findings)
+
+    def to_table(self) -> ResultTable:
+        """One row per finding."""
+        rows = tuple((finding.file, finding.state, finding.message) for finding in self.findings)
+        verdict = "the files are in order" if self.ok else "something is to be done"
+        return ResultTable(f"Check: {verdict}", ("file", "state", "finding"), rows)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as plain data for JSON."""
+        return {"ok": self.ok, "findings": [dataclasses.asdict(finding) for finding in self.findings]}
+
+    def _repr_html_(self) -> str:
+        return self.to_table().to_html()
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+
+def check(path: str | Path = "perfkit.toml") -> CheckResult:
+    """Check `perfkit.toml` and the `thresholds.toml` beside it.
+
+    Args:
+        path: the settings.
+
+    Returns:
+        What was found. Thresholds that were measured on another host are a problem; thin evidence, and methods of a
+        pool without any, are worth a note; so are files that are missing, for which an engine takes the defaults.
+
+    Raises:
+        ConfigError: a file cannot be used at all: with path, line, column, what was got and what is allowed. Where an
+            engine would go on with the defaults, a check stops.
+    """
+    path = Path(path)
+    thresholds_path = path.parent / "thresholds.toml"
+    thresholds = _load_published(thresholds_path)
+    methods = _measured_methods(thresholds) if thresholds else ()
+    settings = read_settings(path, measured_methods=methods)
+    findings = [_settings_finding(path.name, settings)]
+    if thresholds is None:
+        message = "nothing is published, the defaults hold; `perfkit run` measures and publishes"
+        findings.append(Finding(thresholds_path.name, "note", message))
+    else:
+        findings += _findings(thresholds_path.name, thresholds, settings)
+    return CheckResult(tuple(findings))
+
+
+def _settings_finding(file: str, settings: Settings) -> Finding:
+    if settings.path is None:
+        return Finding(file, "note", f"no {file}: the defaults apply; `perfkit init` writes one")
+    return Finding(file, "ok", f"{plural(len(settings.pools), 'pool')}: {', '.join(settings.pools)}")
+
+
+def _load_published(path: Path) -> Thresholds | None:
+    try:
+        return load_thresholds(path)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def _measured_methods(thresholds: Thresholds) -> tuple[str, ...]:
+    return tuple(sorted({key.method for key in thresholds.curves.curves} - {ANY}))
+
+
+def _findings(file: str, thresholds: Thresholds, settings: Settings) -> Iterator[Finding]:
+    evidence = thresholds.curves.evidence
+    moment = f"{thresholds.published_at:%Y-%m-%d %H:%M} UTC"
+    observations = plural(evidence.observations, "observation")
+    yield Finding(file, "ok", f"version {thresholds.version} of {moment}, {observations}")
+    for sentence in differences(thresholds.curves.fingerprint, collect_fingerprint()):
+        message = f"another host was measured: {sentence}; measure this one with `perfkit run`"
+        yield Finding(file, "problem", message)
+    measured = _measured_methods(thresholds)
+    for name, pool in settings.pools.items():
+        missing = [method for method in pool.methods or () if method not in measured]
+        if missing:
+            message = f"pool {name} may use {', '.join(missing)}, of which nothing was measured: never chosen"
+            yield Finding(file, "note", message)
+    for warning in evidence.warnings:
+        yield Finding(file, "note", warning)

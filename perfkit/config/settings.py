@@ -1,0 +1,170 @@
+"""`perfkit.toml`: what people decide about the engine and its pools."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from perfkit.config.source import Source, read_source, shown
+from perfkit.errors import ConfigError, UnitError, UnknownNameError
+from perfkit.schema import SIMPLICITY_ORDER
+from perfkit.units import parse_share
+
+__all__ = ["DEFAULT_POOL", "GOALS", "MODES", "PoolSettings", "Settings", "load_perfkit_toml"]
+
+MODES = ("decide", "observe")
+GOALS = ("balanced", "latency", "throughput", "memory")
+DEFAULT_POOL = "default"
+_ENGINE_KEYS = ("mode", "exploration_rate")
+_POOL_KEYS = ("goal", "methods", "tolerance", "simplicity_order")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What one pool wants from its decisions.
+
+    Args:
+        goal: what "cheapest" means: one of `GOALS`.
+        methods: the methods that may be chosen; None stands for every method.
+        tolerance: the largest expected loss, as a share from 0 to 1, for which a simpler method is taken when the
+            evidence cannot tell the two apart.
+        simplicity_order: methods from simple to complicated.
+    """
+
+    goal: str = "balanced"
+    methods: tuple[str, ...] | None = None
+    tolerance: float = 0.05
+    simplicity_order: tuple[str, ...] = SIMPLICITY_ORDER
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The content of `perfkit.toml`. Without a file, everything has its default.
+
+    >>> Settings().pool("ml").goal
+    'balanced'
+    """
+
+    path: str | None = None
+    mode: str = "decide"
+    pools: Mapping[str, PoolSettings] = dataclasses.field(
+        default_factory=lambda: MappingProxyType({DEFAULT_POOL: PoolSettings()})
+    )
+
+    def pool(self, name: str) -> PoolSettings:
+        """The settings of a pool; those of `default` for a pool that the file does not name."""
+        return self.pools.get(name) or self.pools[DEFAULT_POOL]
+
+
+def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Collection[str] = ()) -> Settings:
+    """Read and check `perfkit.toml`.
+
+    A pool takes what its table does not say from ``[pools.default]``.
+
+    Args:
+        path: the file.
+        measured_methods: methods of your own that the published curves know: they may be named, too.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or holds a key or value that does not exist: with path, line,
+            column, what was got and what is allowed.
+    """
+    source = read_source(path, advice="`perfkit init` writes one")
+    source.refuse_unknown("", source.body, ("engine", "pools"))
+    engine = source.table(source.body, "", "engine")
+    source.refuse_unknown("engine", engine, _ENGINE_KEYS)
+    mode = _choice(source, "engine", engine, "mode", MODES, "decide")
+    _refuse_exploration(source, engine)
+    known_methods = tuple(dict.fromkeys((*SIMPLICITY_ORDER, *measured_methods)))
+    pools = source.table(source.body, "", "pools")
+    default = _pool(source, pools, DEFAULT_POOL, PoolSettings(), known_methods)
+    named = {name: _pool(source, pools, name, default, known_methods) for name in pools}
+    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}))
+
+
+def _pool(
+    source: Source, pools: Mapping[str, Any], name: str, inherited: PoolSettings, known_methods: Collection[str]
+) -> PoolSettings:
+    table = source.table(pools, "pools", name)
+    full_name = f"pools.{name}"
+    if "rules" in table:
+        source.refuse(
+            full_name,
+            "rules",
+            ": this version has no rules and would ignore them; remove them, or name the methods"
+            " that the pool may use in 'methods'",
+        )
+    source.refuse_unknown(full_name, table, _POOL_KEYS)
+    order = _methods(source, full_name, table, "simplicity_order", known_methods)
+    return PoolSettings(
+        goal=_choice(source, full_name, table, "goal", GOALS, inherited.goal),
+        methods=_methods(source, full_name, table, "methods", known_methods) or inherited.methods,
+        tolerance=_share(source, full_name, table, "tolerance", inherited.tolerance),
+        simplicity_order=order or inherited.simplicity_order,
+    )
+
+
+def _choice(
+    source: Source, table_name: str, table: Mapping[str, Any], key: str, allowed: tuple[str, ...], default: str
+) -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str) or value not in allowed:
+        hint = (
+            str(UnknownNameError(key, value, allowed)) if isinstance(value, str) else f"allowed: {', '.join(allowed)}"
+        )
+        source.refuse(table_name, key, f" == {shown(value)}; {hint[hint.index('allowed') :]}")
+    return value
+
+
+def _share(source: Source, table_name: str, table: Mapping[str, Any], key: str, default: float) -> float:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        source.refuse(table_name, key, f" == {shown(value)}; must be a share from 0 to 1, such as 0.05 or '5%'")
+    try:
+        return parse_share(value)
+    except (UnitError, ValueError):  # ValueError: an integer of over 4300 digits
+        source.refuse(table_name, key, f" == {shown(value)}; must be a share from 0 to 1, such as 0.05 or '5%'")
+
+
+def _methods(
+    source: Source, table_name: str, table: Mapping[str, Any], key: str, known: Collection[str]
+) -> tuple[str, ...] | None:
+    if key not in table:
+        return None
+    value = table[key]
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        source.refuse(table_name, key, f" == {shown(value)}; must be a list of methods such as ['grpc', 'shm_pool']")
+    for name in value:
+        if name not in known:
+            hint = "A method of your own can be named once it was measured and published."
+            problem = UnknownNameError("method", name, known, hint)
+            source.refuse(table_name, key, f": {problem}")
+        if value.count(name) > 1:
+            source.refuse(table_name, key, f": method {name!r} is named {value.count(name)} times; name it once")
+    return tuple(value)
+
+
+def _refuse_exploration(source: Source, engine: Mapping[str, Any]) -> None:
+    """Exploration is not built yet: a rate above 0 must not be taken for one that works."""
+    if _share(source, "engine", engine, "exploration_rate", 0.0) > 0:
+        value = shown(engine["exploration_rate"])
+        source.refuse("engine", "exploration_rate", f" == {value}; this version does not explore yet, write 0.0")
+
+
+def read_settings(path: str | Path | None, *, measured_methods: Collection[str] = ()) -> Settings:
+    """The settings of a file, or the defaults where `path` is None or there is no such file.
+
+    Raises:
+        ConfigError: as `load_perfkit_toml`.
+    """
+    if path is None:
+        return Settings()
+    try:
+        return load_perfkit_toml(path, measured_methods=measured_methods)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Settings()
+        raise

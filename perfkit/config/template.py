@@ -1,0 +1,77 @@
+"""The commented `perfkit.toml` that `perfkit init` writes. It says what holds without it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from perfkit.errors import FileError, InputError
+
+__all__ = ["PERFKIT_TOML", "write_template"]
+
+PERFKIT_TOML = """\
+# perfkit.toml: what you want from perfkit. You write this file; perfkit only reads it.
+# `perfkit check` reads it the way a service does, and names line and column of a mistake.
+
+[engine]
+mode = "decide"             # "decide": use the published thresholds
+                            # "observe": do the default, and let explain() say what "decide" would do
+exploration_rate = 0.0      # share of decisions that try another method, to learn; 0 is the safe default
+
+# A pool is a group of workers with the same needs: engine.decide(payload_bytes, pool="default").
+# A further pool, such as [pools.ml], takes everything that it does not say from here.
+[pools.default]
+goal = "balanced"           # what "cheapest" means:
+                            # "latency"     time of one transfer
+                            # "throughput"  processor time of both sides
+                            # "memory"      memory held during a transfer
+                            # "balanced"    70 % latency, 30 % processor time
+tolerance = "5%"            # where the evidence cannot tell two methods apart, the simpler one is taken,
+                            # if that is expected to cost at most this much
+
+# Which methods may be chosen; without this line, all of them.
+# methods = ["uds", "grpc", "grpc_stream", "shm_pool", "shm"]
+
+# From simple to complicated, for the choice between methods that cannot be told apart.
+# simplicity_order = ["uds", "grpc", "grpc_stream", "shm_pool", "shm"]
+"""
+
+
+def write_template(path: Path, *, replace: bool = False) -> None:
+    """Write `PERFKIT_TOML` to `path`, whole or not at all.
+
+    Args:
+        path: the file to make, in a folder that exists.
+        replace: whether a file that is there may be replaced.
+
+    Raises:
+        InputError: there is such a file already, or no such folder.
+        FileError: the file cannot be written; what was there is as it was.
+    """
+    temporary = path.parent / f".perfkit-{os.getpid()}.new"
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it, such as {path / 'perfkit.toml'}")
+        _write_synced(temporary, PERFKIT_TOML)
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)  # unlike a rename, it refuses when another file came there meanwhile
+    except FileExistsError:
+        raise InputError(f"{path} exists and was left as it is; --force replaces it") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path} cannot be made: {path.parent} is no folder; make it, or name another place") from None
+    except OSError as error:
+        advice = "make room or give write permission, or name another place; nothing was changed"
+        raise FileError(f"{path} cannot be written: {error.strerror}; {advice}") from error
+    finally:
+        with contextlib.suppress(OSError):  # it was renamed, or could not even be made
+            temporary.unlink()
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,147 @@
+"""`perfkit.toml`: what it says, and how a mistake in it is named."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfkit.config.settings import PoolSettings, Settings, load_perfkit_toml, read_settings
+from perfkit.config.template import PERFKIT_TOML
+from perfkit.engine.costs import GOALS
+from perfkit.errors import ConfigError
+from perfkit.schema import SIMPLICITY_ORDER
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path):
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "perfkit.toml"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def test_the_template_says_what_holds_without_it(settings_file) -> None:
+    loaded = load_perfkit_toml(settings_file(PERFKIT_TOML))
+    assert loaded.pools == Settings().pools
+    assert loaded.mode == Settings().mode
+
+
+def test_the_template_names_every_goal_and_the_default_lists(settings_file) -> None:
+    for goal in GOALS:
+        assert f'"{goal}"' in PERFKIT_TOML
+    uncommented = PERFKIT_TOML.replace("# methods", "methods").replace("# simplicity_order", "simplicity_order")
+    pool = load_perfkit_toml(settings_file(uncommented)).pool("default")
+    assert pool.methods == pool.simplicity_order == SIMPLICITY_ORDER
+
+
+def test_a_pool_takes_what_it_does_not_say_from_default(settings_file) -> None:
+    text = '[pools.ml]\nmethods = ["uds"]\n[pools.default]\ngoal = "memory"\ntolerance = "10%"\n'
+    loaded = load_perfkit_toml(settings_file(text))
+    assert loaded.pool("ml") == PoolSettings("memory", ("uds",), 0.1)
+    assert loaded.pool("default") == PoolSettings("memory", None, 0.1)
+    assert loaded.pool("not named") == loaded.pool("default")
+
+
+def test_a_method_of_ones_own_may_be_named_once_it_was_measured(settings_file) -> None:
+    path = settings_file('[pools.default]\nmethods = ["carrier_pigeon"]\n')
+    with pytest.raises(ConfigError, match="once it was measured and published"):
+        load_perfkit_toml(path)
+    assert load_perfkit_toml(path, measured_methods=["carrier_pigeon"]).pool("default").methods == ("carrier_pigeon",)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "expected"),
+    [
+        ('[engine]\nmode = "guess"', (2, 1), ["engine.mode == 'guess'", "allowed: decide, observe"]),
+        ("[engine]\nmode = 3", (2, 1), ["engine.mode == 3", "allowed: decide, observe"]),
+        ('[engine]\n\n  mod = "decide"', (3, 3), ["unknown key 'mod'", "Did you mean 'mode'?"]),
+        ("[engine]\nexploration_rate = 0.05", (2, 1), ["does not explore yet", "write 0.0"]),
+        ("[engine]\nexploration_rate = nan", (2, 1), ["share from 0 to 1"]),
+        ("[engine]\nexploration_rate = true", (2, 1), ["exploration_rate == True"]),
+        (f"[engine]\nexploration_rate = 0x{'f' * 5000}", (2, 1), ["a huge int"]),
+        ("[pool.ml]", (1, 1), ["unknown key 'pool'", "Did you mean 'pools'?"]),
+        ('[pools.ml]\ngoal = "latencyy"', (2, 1), ["pools.ml.goal == 'latencyy'", "Did you mean 'latency'?"]),
+        ('[pools.ml]\ngoal = ["latency"]', (2, 1), ["pools.ml.goal == ['latency']"]),
+        ('[pools.default]\nmethods = ["grcp"]', (2, 1), ["unknown method 'grcp'", "Did you mean 'grpc'?"]),
+        ("[pools.default]\nmethods = []", (2, 1), ["must be a list of methods"]),
+        ('[pools.default]\nmethods = "grpc"', (2, 1), ["must be a list of methods"]),
+        ('[pools.default]\nmethods = ["grpc", "grpc"]', (2, 1), ["named 2 times"]),
+        ('[pools.default]\nsimplicity_order = ["tcp"]', (2, 1), ["unknown method 'tcp'"]),
+        ("[pools.default]\ntolerance = -0.1", (2, 1), ["tolerance == -0.1"]),
+        ("[pools.default]\ntolerance = 1979-05-27", (2, 1), ["share from 0 to 1"]),
+        ('[pools.ml]\n[[pools.ml.rules]]\nwhen = "x"', (2, 1), ["this version has no rules"]),
+        ("pools = 5", (1, 1), ["pools == 5", "must be a table"]),
+        ("[pools]\nml = 5", (2, 1), ["pools.ml == 5", "must be a table"]),
+        ('"pools"."ml"."goal" = "fast"', (None, None), ["pools.ml.goal == 'fast'"]),
+        ("[engine\n", (1, 8), ["not TOML"]),
+        ('[engine]\nmode = "decide"\nmode = "observe"', (3, 17), ["not TOML", "overwrite"]),
+        ("[engine]\nmode = ", (2, 8), ["not TOML", "text needs quotes"]),
+        ('[engine]\nmode = """x', (2, 12), ["not TOML", "close the text"]),
+        ("[engine]\nmode = '''x", (2, 12), ["not TOML", "close the text"]),
+        ('[engine]\nmode = "\\q"', (2, 11), ["not TOML", "single quotes"]),
+        ("[engine]\nmode = {a = 1", (2, 14), ["not TOML", "close the table with }"]),
+        ("[engine]\n= 1", (2, 1), ["not TOML", "expected"]),
+        ("[engine] mode = 1", (1, 10), ["not TOML", "per line"]),
+        ("[engine]\n[engine]", (2, 8), ["not TOML", "given once"]),
+        (f"a = {'9' * 5000}", (None, None), ["not TOML"]),
+        ("a = " + "[" * 5000, (None, None), ["nested too deeply"]),
+        (b"[engine]\nmode = '\xff'", (2, None), ["not UTF-8", "0xff"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_is_allowed(settings_file, text, place, expected) -> None:
+    path = settings_file(text)
+    with pytest.raises(ConfigError) as caught:
+        load_perfkit_toml(path)
+    assert (caught.value.line, caught.value.column) == place
+    assert str(caught.value).startswith(str(path))
+    for part in expected:
+        assert part in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 400
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing\n", b"\xef\xbb\xbf[engine]\r\nmode = 'decide'\r\n"])
+def test_an_empty_file_and_a_byte_order_mark_are_fine(settings_file, text) -> None:
+    assert load_perfkit_toml(settings_file(text)).pools == Settings().pools
+
+
+def test_a_missing_file_says_how_to_make_one_and_may_mean_the_defaults(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="perfkit init") as caught:
+        load_perfkit_toml(tmp_path / "perfkit.toml")
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert read_settings(tmp_path / "perfkit.toml") == read_settings(None) == Settings()
+
+
+@pytest.mark.parametrize("name", [".", "perfkit.toml/below", "null\0byte", "x" * 300])
+def test_a_path_that_is_no_file_is_refused(settings_file, tmp_path: Path, name: str) -> None:
+    settings_file("")
+    with pytest.raises(ConfigError):
+        load_perfkit_toml(tmp_path / name)
+
+
+KEYS = st.sampled_from(["engine", "pools", "default", "ml", "goal", "methods", "mode", "tolerance", "rules", "x"])
+VALUES = st.one_of(
+    st.sampled_from(["latency", "grpc", "observe", "5%", "decide"]).map(lambda text: f'"{text}"'),
+    st.sampled_from(["nan", "-inf", "1e999", "0.5", "true", "[]", "{}", "[[1], {a=2}]", "1979-05-27T07:32:00Z"]),
+    st.integers().map(str),
+)
+LINES = st.one_of(
+    st.builds("[{}.{}]".format, KEYS, KEYS),
+    st.builds("[[{}.{}]]".format, KEYS, KEYS),
+    st.builds("{} = {}".format, KEYS, VALUES),
+    st.builds("{}.{} = {}".format, KEYS, KEYS, VALUES),
+    st.text(max_size=20),
+)
+
+
+@given(st.one_of(st.binary(max_size=200), st.lists(LINES, max_size=8).map(lambda lines: "\n".join(lines).encode())))
+def test_any_content_gives_settings_or_a_config_error(tmp_path_factory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-perfkit.toml"
+    path.write_bytes(content)
+    with contextlib.suppress(ConfigError):
+        assert isinstance(load_perfkit_toml(path).pool("default"), PoolSettings)
