@@ -1,0 +1,79 @@
+"""Decisions explain themselves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from perfkit.config.settings import PoolSettings, Settings
+from perfkit.engine.costs import GOALS, Context
+from perfkit.engine.decision import Decision, ready_decisions
+from perfkit.engine.plan import Publication, compile_cell
+
+
+def decide(payload_bytes: int, publication: Publication, pool: PoolSettings) -> Decision:
+    cell = compile_cell(Settings(pools={"default": pool}), publication, Context())
+    _, decisions = ready_decisions(cell)
+    return decisions[cell.ranges.index(cell.at(payload_bytes))]
+
+
+def test_an_explanation_holds_costs_margin_evidence_and_rule(make_curves) -> None:
+    decision = decide(10**6, Publication(make_curves(), 7, "01RUN"), PoolSettings(goal="latency"))
+    explanation = decision.explain(10**6)
+    assert list(explanation.costs) == ["shm_pool", "uds", "grpc"]
+    assert explanation.costs["uds"].cost.value == pytest.approx(310_000)
+    assert explanation.margin == pytest.approx(310 / 140 - 1)
+    text = str(explanation)
+    for part in ("take shm_pool", "310us", "the cheapest", "121% more", "version 7, run 01RUN, 270 observations in 3"):
+        assert part in text
+    assert "(?)" not in text
+    plain = json.loads(json.dumps(explanation.to_plain()))
+    assert plain["costs"]["uds"]["cost"]["n"] == 90
+    assert plain["method"] == decision.method
+
+
+def test_balanced_is_said_in_figures(make_curves) -> None:
+    cpu = {"uds": (2_000, 0.0), "shm_pool": (1_000, 0.0), "grpc": (3_000, 0.0)}
+    publication = Publication(make_curves(cpu=cpu), 7)
+    explained = {goal: str(decide(100, publication, PoolSettings(goal=goal)).explain(100)) for goal in GOALS}
+    assert "70% of the latency and 30% of both sides' processor time" in explained["balanced"]
+    assert not any("both sides" in text for goal, text in explained.items() if goal != "balanced")
+
+
+def test_without_a_size_the_middle_of_the_range_is_explained(make_curves) -> None:
+    decision = decide(10, Publication(make_curves(), 7), PoolSettings(goal="latency"))
+    assert 0 < decision.explain().payload_bytes < 150_000
+    assert "<table>" in decision.explain()._repr_html_()
+
+
+def test_beyond_what_was_measured_the_figures_are_estimates(make_curves) -> None:
+    decision = decide(2**40, Publication(make_curves(), 7), PoolSettings(goal="latency"))
+    assert "(?)" in str(decision.explain(2**40))
+
+
+def test_a_simpler_method_is_explained_by_what_it_costs(make_curves) -> None:
+    curves = make_curves({"uds": (10_300, 0.0), "shm_pool": (10_000, 0.0)}, half_width=0.1)
+    decision = decide(100, Publication(curves, 7), PoolSettings(goal="latency"))
+    assert decision.method == "uds"
+    explanation = decision.explain(100)
+    assert explanation.margin == pytest.approx(-0.029, abs=0.001)
+    assert "indistinguishable" in str(explanation)
+    assert "3% less" in str(explanation)
+
+
+def test_costs_are_shown_in_the_unit_of_the_goal(make_curves) -> None:
+    cpu = {"uds": (2_000_000, 0.0), "shm_pool": (1_000_000, 0.0), "grpc": (3_000_000, 0.0)}
+    decision = decide(100, Publication(make_curves(cpu=cpu), 7), PoolSettings(goal="throughput"))
+    explanation = decision.explain(100)
+    assert (decision.method, explanation.to_table().columns[1]) == ("shm_pool", "throughput")
+    assert explanation.costs["shm_pool"].cost.value == pytest.approx(1_000_000)
+    assert explanation.costs["shm_pool"].latency.value == pytest.approx(40_010)
+
+
+def test_a_default_says_that_there_is_no_evidence() -> None:
+    explanation = decide(100, Publication(), PoolSettings()).explain(100)
+    assert explanation.margin is None
+    assert explanation.costs == {}
+    for part in ("below 10 MiB", "Evidence: none", "perfkit run"):
+        assert part in str(explanation)
