@@ -1,0 +1,1 @@
+"""Generated from transfer.proto; regenerate with `make proto`."""
