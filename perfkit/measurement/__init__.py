@@ -1,0 +1,1 @@
+"""Transfer on purpose: scenarios, sweeps, launches, and what their observations say."""
