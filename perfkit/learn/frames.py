@@ -1,0 +1,154 @@
+"""Any frame of observations, read into the columns that a fit needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perfkit.errors import FitError
+from perfkit.schema import TRANSFER_COLUMNS
+
+__all__ = ["Observations", "read_observations"]
+
+_TEXT = ("run_id", "stage", "method", "signalling", "placement", "temperature", "kind", "format", "compression")
+_NUMBERS = ("launch", "round", "in_flight", "payload_bytes", "wire_bytes", "latency_ns")
+_OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes")
+_DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS}
+_REQUIRED = tuple(column.name for column in TRANSFER_COLUMNS if column.required)
+
+
+@dataclasses.dataclass(frozen=True)
+class Observations:
+    """Warm transfers that succeeded, as columns: text as codes into `names`, numbers as floats (NaN where unknown)."""
+
+    names: Mapping[str, tuple[str, ...]]
+    codes: Mapping[str, npt.NDArray[np.int64]]
+    numbers: Mapping[str, npt.NDArray[np.float64]]
+    first_observed_at: str | None
+    last_observed_at: str | None
+
+    def __len__(self) -> int:
+        return len(self.numbers["latency_ns"])
+
+
+def read_observations(source: Any) -> Observations:
+    """Read the warm, successful, untouched transfers of a frame.
+
+    Args:
+        source: a dictionary of arrays, an Arrow table, a pandas or polars frame, an Ibis table, a list of records, or
+            anything with such a frame as `observations`. Columns as in `perfkit.schema.TRANSFER_COLUMNS`; only
+            ``method``, ``payload_bytes`` and ``latency_ns`` are required, the others have the schema's defaults.
+
+    Raises:
+        FitError: it is no frame, a column is missing or of the wrong type, a figure is impossible, or nothing is left.
+    """
+    table = _to_table(source)
+    missing = [name for name in _REQUIRED if name not in table.column_names]
+    if missing:
+        raise FitError(
+            f"the frame lacks {', '.join(missing)}; got {', '.join(table.column_names) or 'no columns'}. "
+            "Rename or add the columns (see perfkit.schema.TRANSFER_COLUMNS)"
+        )
+    usable = _usable(table)
+    if usable.num_rows == 0:
+        raise FitError(
+            f"none of the {table.num_rows} observations is a warm, successful, untouched transfer; "
+            "measure with `perfkit bench`, or hand over a frame that holds some"
+        )
+    codes, names = {}, {}
+    for column in _TEXT:
+        codes[column], names[column] = _codes(usable, column)
+    numbers = {column: _numbers(usable, column) for column in (*_NUMBERS, *_OPTIONAL_NUMBERS)}
+    unknown = np.isnan(numbers["wire_bytes"])
+    numbers["wire_bytes"] = np.where(unknown, numbers["payload_bytes"], numbers["wire_bytes"])
+    for column in _NUMBERS:
+        _check(numbers[column], column)
+    return Observations(names, codes, numbers, *_observed_between(usable))
+
+
+def _to_table(source: Any) -> Any:
+    while hasattr(source, "observations"):
+        source = source.observations
+    if isinstance(source, pa.Table):
+        return source
+    try:
+        if isinstance(source, Mapping):
+            return pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
+        if isinstance(source, list):
+            return pa.Table.from_pylist(source)
+        if hasattr(source, "to_pyarrow"):
+            return source.to_pyarrow()
+        return pa.table(source)
+    except (pa.ArrowException, TypeError) as error:
+        raise FitError(
+            f"a {type(source).__name__} cannot be read as a frame ({error}); give a dictionary of equally long arrays, "
+            "an Arrow table, a pandas or polars frame or an Ibis table"
+        ) from error
+
+
+def _usable(table: Any) -> Any:
+    keep: Any = pa.array(np.ones(table.num_rows, bool))
+    for column, wanted in (("ok", True), ("touched", False), ("temperature", "warm")):
+        if column in table.column_names:
+            try:
+                equal: Any = pc.equal(table[column], pa.scalar(wanted))
+            except pa.ArrowException as error:
+                raise FitError(
+                    f"column {column} == {table[column].type}, cannot be compared with {wanted!r}"
+                ) from error
+            keep = pc.and_(keep, pc.fill_null(equal, False))
+    views = [field.with_type(pa.string()) if field.type == pa.string_view() else field for field in table.schema]
+    return table.cast(pa.schema(views)).filter(keep)  # Arrow cannot filter string views (polars' text) yet
+
+
+def _codes(table: Any, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if column not in table.column_names:
+        return np.zeros(table.num_rows, np.int64), (_DEFAULTS[column],)
+    text = _cast(table, column, pa.string(), "text")
+    encoded = pc.dictionary_encode(pc.fill_null(text, "")).combine_chunks()
+    names = encoded.dictionary.to_pylist()
+    order = np.argsort(names)  # codes in order of the names: the order of the rows decides nothing
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[encoded.indices.to_numpy(zero_copy_only=False)], tuple(names[index] for index in order)
+
+
+def _numbers(table: Any, column: str) -> npt.NDArray[np.float64]:
+    if column not in table.column_names:
+        default = _DEFAULTS[column]
+        return np.full(table.num_rows, np.nan if default is None else float(default))
+    return np.asarray(_cast(table, column, pa.float64(), "numbers").to_numpy(), float)
+
+
+def _cast(table: Any, column: str, wanted: pa.DataType, what: str) -> Any:
+    try:
+        return table[column].cast(wanted, safe=False)
+    except pa.ArrowException as error:
+        raise FitError(f"column {column} is of type {table[column].type}; give {what}") from error
+
+
+def _check(values: npt.NDArray[np.float64], column: str) -> None:
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if wrong.size:
+        raise FitError(
+            f"{column} holds {wrong.size} values that are negative, infinite or missing, such as {values[wrong[0]]}; "
+            "repair or drop these observations, or mark failed transfers with ok = False"
+        )
+
+
+def _observed_between(table: Any) -> tuple[str | None, str | None]:
+    if "observed_at" not in table.column_names:
+        return None, None
+    return _iso_text(pc.min(table["observed_at"])), _iso_text(pc.max(table["observed_at"]))
+
+
+def _iso_text(moment: Any) -> str | None:
+    value = moment.as_py()
+    return value.isoformat() if isinstance(value, datetime.datetime) else value
