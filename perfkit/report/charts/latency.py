@@ -1,0 +1,122 @@
+"""Latency against size, per method: what was measured, what was fitted, what is taken."""
+
+from __future__ import annotations
+
+import math
+
+import altair as alt
+import polars as pl
+import pyarrow as pa
+
+from perfkit.config.curves import CurveSet
+from perfkit.engine.costs import Context, method_cost
+from perfkit.engine.ranges import compile_ranges
+from perfkit.report.charts.cells import launch_cells, size_cells
+from perfkit.report.charts.frame import finished, method_colour, method_shape, nothing_to_draw
+from perfkit.report.charts.scales import LogAxis, bytes_axis, duration_axis, labels_apart, log_domain
+from perfkit.report.charts.strip import strip_layers, strip_records
+from perfkit.tables import plural
+from perfkit.units import format_bytes, format_duration
+
+__all__ = ["latency_chart"]
+
+_HEIGHT = 400
+_STRIP_PIXELS = 14
+_STRIP_ROOM = 2.4  # factor by which the latency axis reaches below the data, for the strip
+_LABEL_PIXELS = 15
+_LABEL_ROOM = 4
+_CURVE_POINTS = 60
+
+
+def latency_chart(
+    observations: pa.Table, curves: CurveSet | None = None, context: Context | None = None
+) -> alt.LayerChart:
+    """Latency against size: a point per launch, a line with its band per method, the chosen ranges underneath.
+
+    Args:
+        observations: columns of `perfkit.schema.TRANSFER_COLUMNS`; single sends, aggregated here.
+        curves: what was fitted. Without them the lines join the medians, and the bands reach from the fastest to the
+            slowest launch.
+        context: signalling and load to show; by default over a Unix socket's signalling, one send at a time.
+
+    Returns:
+        The chart; one with a sentence instead of data where nothing was measured in this context.
+    """
+    context = context or Context()
+    cells = launch_cells(observations, context)
+    if cells.is_empty():
+        return nothing_to_draw("No transfer was measured in this setting.")
+    lines = size_cells(cells) if curves is None else _curve_points(curves, context, cells)
+    sizes = log_domain(cells["payload_bytes"])
+    records = [] if curves is None else strip_records(compile_ranges(curves, context), sizes)
+    room = _STRIP_ROOM if records else 1.3
+    latencies = log_domain([*cells["latency_ns"], *lines["latency_ns"]], below=room, above=1.3)
+    x, y = bytes_axis(sizes), duration_axis(latencies)
+    methods = lines["method"].unique().to_list()
+    layers = [*_lines(lines, x, y, methods), _points(cells, x, y, methods), *_labels(lines, x, y, methods)]
+    if records:
+        foot = alt.YValue(_HEIGHT - _STRIP_PIXELS / 2 - 3)  # type: ignore[no-untyped-call]
+        layers += strip_layers(records, x, foot, _STRIP_PIXELS, method_colour(methods))
+    return finished(layers, _HEIGHT, _description(cells, records != []), room_right=_LABEL_ROOM)
+
+
+def _curve_points(curves: CurveSet, context: Context, cells: pl.DataFrame) -> pl.DataFrame:
+    records = []
+    for (method,), measured in cells.group_by("method", maintain_order=True):
+        low, high = log_domain(measured["payload_bytes"])
+        for index in range(_CURVE_POINTS + 1):
+            payload_bytes = low * (high / low) ** (index / _CURVE_POINTS)
+            cost = method_cost(curves, str(method), context, payload_bytes)
+            if cost is not None:
+                records.append((method, payload_bytes, cost.value, cost.low, cost.high, cost.n))
+    names = ["method", "payload_bytes", "latency_ns", "low_ns", "high_ns", "n"]
+    return pl.DataFrame(records, schema=names, orient="row")
+
+
+def _lines(lines: pl.DataFrame, x: LogAxis, y: LogAxis, methods: list[str]) -> list[alt.Chart]:
+    base = alt.Chart(lines).encode(x=x.x("payload_bytes:Q"), color=method_colour(methods))
+    return [
+        base.mark_area(opacity=0.18, clip=True).encode(y=y.y("low_ns:Q"), y2="high_ns:Q"),
+        base.mark_line(strokeWidth=2).encode(y=y.y("latency_ns:Q")),
+    ]
+
+
+def _points(cells: pl.DataFrame, x: LogAxis, y: LogAxis, methods: list[str]) -> alt.Chart:
+    texts = cells.with_columns(
+        pl.col("payload_bytes").map_elements(format_bytes, pl.String).alias("payload"),
+        pl.col("latency_ns").map_elements(format_duration, pl.String).alias("median"),
+    )
+    tooltip = [alt.Tooltip(f"{name}:N", title=name) for name in ("method", "payload", "median", "launch", "n")]
+    points: alt.Chart = alt.Chart(texts).mark_point(filled=True, size=26, opacity=0.75)
+    return points.encode(
+        x=x.x("payload_bytes:Q"),
+        y=y.y("latency_ns:Q"),
+        color=method_colour(methods),
+        shape=method_shape(methods),
+        tooltip=tooltip,
+    )
+
+
+def _labels(lines: pl.DataFrame, x: LogAxis, y: LogAxis, methods: list[str]) -> list[alt.Chart]:
+    ends = lines.sort("payload_bytes").group_by("method", maintain_order=True).last()
+    gap = _LABEL_PIXELS * math.log10(y.domain[1] / y.domain[0]) / _HEIGHT
+    positions = pl.Series("latency_ns", labels_apart(ends["latency_ns"].to_list(), gap))
+    placed = ends.with_columns(positions, pl.lit(x.domain[1]).alias("payload_bytes"))
+    base = alt.Chart(placed).encode(x=x.x("payload_bytes:Q"), y=y.y("latency_ns:Q"))
+    return [
+        base.mark_point(filled=True, size=36, opacity=1, xOffset=12).encode(
+            color=method_colour(methods), shape=method_shape(methods)
+        ),
+        base.mark_text(align="left", dx=20, fontWeight=600).encode(text="method:N"),
+    ]
+
+
+def _description(cells: pl.DataFrame, has_ranges: bool) -> str:
+    launches = plural(cells.select("run_id", "launch").n_unique(), "launch", ["launches"])
+    points = f"Each point is the median of one launch ({launches}, {cells['n'].sum():,} sends)."
+    if not has_ranges:
+        return f"{points} Lines join the medians of the launches; bands reach from the fastest to the slowest launch."
+    return (
+        f"{points} Lines are the fitted costs with their 95 % intervals. The strip at the foot shows which method is "
+        "taken; the dark line at its foot is where the true edge may lie (95 %)."
+    )

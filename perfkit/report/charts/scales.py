@@ -1,0 +1,89 @@
+"""Logarithmic axes of bytes and of nanoseconds, labelled the way people read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import altair as alt
+
+from perfkit.units import format_bytes, format_duration
+
+__all__ = ["LogAxis", "bytes_axis", "duration_axis", "labels_apart", "log_domain"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogAxis:
+    """A logarithmic axis that several layers share."""
+
+    domain: tuple[float, float]
+    axis: alt.Axis
+    base: int
+
+    def x(self, field: str) -> alt.X:
+        """A field along this axis, from left to right."""
+        return alt.X(field, axis=self.axis, scale=self._scale())
+
+    def y(self, field: str) -> alt.Y:
+        """A field along this axis, from bottom to top."""
+        return alt.Y(field, axis=self.axis, scale=self._scale())
+
+    def _scale(self) -> alt.Scale:
+        return alt.Scale(type="log", base=self.base, domain=list(self.domain), nice=False)
+
+
+def bytes_axis(domain: tuple[float, float]) -> LogAxis:
+    """An axis for sizes, with a tick at every second power of two, or every fourth over a wide domain."""
+    first, last = math.ceil(math.log2(max(domain[0], 1)) - 1e-9), math.floor(math.log2(domain[1]) + 1e-9)
+    step = 2 if last - first <= 14 else 4
+    values = [2**power for power in range(first + (-first % 2), last + 1, step)]
+    axis = _labelled(values, format_bytes, title="payload (log scale)", labelOverlap="parity", labelSeparation=6)
+    return LogAxis(domain, axis, 2)
+
+
+def duration_axis(domain: tuple[float, float]) -> LogAxis:
+    """An axis for durations, with a tick at every power of ten."""
+    values = [10**power for power in range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])) + 1)]
+    return LogAxis(domain, _labelled(values, format_duration, title="latency (log scale)", titleAnchor="end"), 10)
+
+
+def _labelled(values: list[int], label: Callable[[float], str], **properties: Any) -> alt.Axis:
+    labels = json.dumps({str(value): label(value) for value in values})
+    return alt.Axis(values=values, labelExpr=f"({labels})[datum.value]", **properties)
+
+
+def log_domain(values: Iterable[float], *, below: float = 1.0, above: float = 1.0) -> tuple[float, float]:
+    """From the smallest to the largest value, widened by factors.
+
+    >>> log_domain([10, 1000], below=2)
+    (5.0, 1000.0)
+    """
+    numbers = list(values)
+    return min(numbers) / below, max(numbers) * above
+
+
+def labels_apart(values: list[float], gap: float) -> list[float]:
+    """Positions for labels on a logarithmic axis: near their values, yet at least `gap` decades apart.
+
+    >>> labels_apart([100.0, 100.0, 10_000.0], 1.0)
+    [31.6, 316.2, 10000.0]
+    """
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    groups: list[tuple[float, list[int]]] = []  # centre in decades, members
+    for index in order:
+        groups.append((math.log10(values[index]), [index]))
+        while len(groups) > 1:
+            (low, below), (high, above) = groups[-2], groups[-1]
+            if high - low >= gap * (len(below) + len(above)) / 2 - 1e-9:
+                break
+            members = below + above
+            centre = (low * len(below) + high * len(above)) / len(members)
+            groups[-2:] = [(centre, members)]
+    positions = [0.0] * len(values)
+    for centre, members in groups:
+        for rank, index in enumerate(members):
+            positions[index] = round(10 ** (centre + (rank - (len(members) - 1) / 2) * gap), 1)
+    return positions

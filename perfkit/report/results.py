@@ -1,0 +1,128 @@
+"""What a run of a pipeline was, as results and as the small file beside its pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from perfkit.report.records import Record
+from perfkit.tables import ResultTable
+from perfkit.units import format_duration
+
+__all__ = ["RUN_FILE", "NotebookResult", "PipelineProgress", "PipelineResult", "read_run", "write_run"]
+
+RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PipelineProgress:
+    """How far a pipeline has come: notebooks done, of how many, and the one under way with its elapsed time."""
+
+    done: float
+    total: float
+    label: str
+    seconds_left: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotebookResult:
+    """How one notebook went.
+
+    Args:
+        name: file name without its ending.
+        status: "complete", "failed", "timed out", "interrupted" or "not run".
+        seconds: how long it ran.
+        error: the last line of its traceback, or why it ended; empty when it completed.
+        records: its headline figures.
+    """
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+    records: tuple[Record, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """How a pipeline went, and where its report is.
+
+    Args:
+        run_id: name of the report's folder.
+        pipeline: what was run.
+        status: "running", "complete", "failed", "timed out" or "interrupted".
+        started_at: ISO 8601, UTC.
+        seconds: how long it ran.
+        report_path: the report's folder.
+        thresholds_path: the file that was to be published.
+        published_version: the version that was published; None when nothing was.
+        parameters: what was given to the notebooks.
+        git_revision: revision of the caller's folder; empty outside a repository.
+        notebooks: in the order in which they ran.
+    """
+
+    run_id: str
+    pipeline: str
+    status: str
+    started_at: str
+    seconds: float
+    report_path: Path
+    thresholds_path: Path
+    published_version: int | None
+    parameters: Mapping[str, Any]
+    git_revision: str
+    notebooks: tuple[NotebookResult, ...]
+
+    def to_table(self) -> ResultTable:
+        """One row per notebook; where the report is, below."""
+        rows = tuple(
+            (one.name, one.status, format_duration(one.seconds * 1e9) if one.seconds else "", one.error)
+            for one in self.notebooks
+        )
+        published = "" if self.published_version is None else f"; published version {self.published_version}"
+        notes = (
+            f"{self.status} after {format_duration(self.seconds * 1e9)}{published}",
+            f"report: {self.report_path}",
+        )
+        columns = ("notebook", "status", "time", "error")
+        return ResultTable(f"Pipeline {self.pipeline}", columns, rows, notes, align_right=(2,))
+
+    def to_plain(self) -> dict[str, Any]:
+        """The result as values that JSON can hold."""
+        plain = dataclasses.asdict(self)
+        return {**plain, "report_path": str(self.report_path), "thresholds_path": str(self.thresholds_path)}
+
+    def _repr_html_(self) -> str:
+        return self.to_table().to_html()
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+
+def write_run(result: PipelineResult) -> None:
+    """Keep the result beside its pages, for the index."""
+    places = {"report_path": result.report_path, "thresholds_path": result.thresholds_path}
+    # Relative to the file itself: a report tells nothing of where its author keeps things.
+    relative = {name: os.path.relpath(place, result.report_path) for name, place in places.items()}
+    text = json.dumps({**result.to_plain(), **relative}, indent=1, ensure_ascii=False)
+    (result.report_path / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_run(folder: Path) -> PipelineResult:
+    """Read what `write_run` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        KeyError, TypeError, ValueError: it is not what this perfkit writes.
+    """
+    plain = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    notebooks = tuple(
+        NotebookResult(**{**one, "records": tuple(Record(**kept) for kept in one["records"])})
+        for one in plain["notebooks"]
+    )
+    paths = {"report_path": folder, "thresholds_path": (folder / plain["thresholds_path"]).resolve()}
+    return PipelineResult(**{**plain, **paths, "notebooks": notebooks})

@@ -1,0 +1,281 @@
+"""Run notebooks as a pipeline: each in a process of its own, into one folder per run, pages and index beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from perfkit.config.fingerprint import collect_fingerprint
+from perfkit.errors import InputError, ReportError, UnknownNameError
+from perfkit.report.execute import SHUTDOWN_S
+from perfkit.report.index import write_index
+from perfkit.report.page import failure_of, write_page
+from perfkit.report.parameters import declared_parameters, notebook_parameters
+from perfkit.report.records import read_records
+from perfkit.report.rendering import REPORT_VARIABLE
+from perfkit.report.results import NotebookResult, PipelineProgress, PipelineResult, write_run
+
+__all__ = ["PIPELINES", "Pipeline", "run_pipeline"]
+
+DEFAULT_TIMEOUT_S = 3600.0
+PUBLISHED_RECORD = "published version"
+_GRACE_S = SHUTDOWN_S + 5.0  # from asking a notebook to stop until it is killed
+_POLL_S = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """Notebooks in their order, and the parameters that differ from the notebooks' own defaults."""
+
+    notebooks: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+
+_TUNE = {"dry_run": False, "lake_path": "data/lake", "thresholds_path": "thresholds.toml"}
+PIPELINES: Mapping[str, Pipeline] = {
+    "default": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "default"}),
+    "quick": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "quick"}),
+    "full": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "full"}),
+    "tune": Pipeline(("30_tune",), _TUNE),
+}
+"""What `perfkit run` can run; ``tune`` fits and publishes what was measured before."""
+
+
+def run_pipeline(
+    name: str = "default",
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    notebooks_folder: str | Path = "notebooks",
+    reports_folder: str | Path = "reports",
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    progress: Callable[[PipelineProgress], None] | None = None,
+) -> PipelineResult:
+    """Run a pipeline's notebooks one after the other into a report.
+
+    Args:
+        name: one of `PIPELINES`.
+        parameters: values for the notebooks' parameters, by name; text is read in the type of the default.
+        notebooks_folder: where the notebooks are.
+        reports_folder: where the run's folder, the index and the link to the latest report go.
+        timeout_s: seconds after which a notebook is stopped, more than 0.
+        progress: called at least once a second.
+
+    Returns:
+        How it went. A notebook that fails ends the pipeline; its page shows the traceback.
+
+    Raises:
+        UnknownNameError: there is no such pipeline, or no notebook has such a parameter.
+        InputError: a notebook is missing, or a parameter has the wrong type. Nothing was started.
+        ReportError: the report's folder or a page cannot be written.
+        KeyboardInterrupt: Ctrl-C; the notebook was stopped and its page shows how far it came.
+    """
+    if name not in PIPELINES:
+        raise UnknownNameError("pipeline", name, PIPELINES)
+    pipeline = PIPELINES[name]
+    sources = [_find(Path(notebooks_folder) / f"{notebook}.ipynb") for notebook in pipeline.notebooks]
+    declared = {source.stem: declared_parameters(source) for source in sources}
+    given = {**pipeline.parameters, **(parameters or {})}
+    checked = notebook_parameters(declared, given, sources[0].parent)
+    run = _begin(name, given, [source.stem for source in sources], Path(reports_folder).resolve())
+    return _run_all(run, sources, checked, timeout_s, progress or (lambda _: None))
+
+
+def _begin(name: str, parameters: Mapping[str, Any], notebooks: list[str], reports_folder: Path) -> PipelineResult:
+    started = datetime.datetime.now(datetime.UTC)
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    folder = reports_folder / run_id
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ReportError(f"{folder} cannot be made: {error}; free space or choose another folder") from error
+    return PipelineResult(
+        run_id=run_id,
+        pipeline=name,
+        status="running",
+        started_at=started.isoformat(timespec="seconds"),
+        seconds=0.0,
+        report_path=folder,
+        thresholds_path=Path(parameters["thresholds_path"]).resolve(),
+        published_version=None,
+        parameters=parameters,
+        git_revision=_git_revision(),
+        notebooks=tuple(NotebookResult(notebook, "not run") for notebook in notebooks),
+    )
+
+
+def _run_all(
+    run: PipelineResult,
+    sources: list[Path],
+    parameters: Mapping[str, Mapping[str, Any]],
+    timeout_s: float,
+    progress: Callable[[PipelineProgress], None],
+) -> PipelineResult:
+    began = time.monotonic()
+    notebooks = list(run.notebooks)
+    _keep(run)
+    for index, source in enumerate(sources):
+
+        def tell(seconds: float, index: int = index, name: str = source.stem) -> None:
+            progress(PipelineProgress(index, len(sources), f"{name} ({seconds:.0f} s)"))
+
+        notebooks[index] = _run_one(run, source, parameters[source.stem], timeout_s, tell)
+        status = notebooks[index].status
+        ended = index == len(sources) - 1 or status != "complete"
+        run = dataclasses.replace(
+            run,
+            status=status if ended else "running",
+            seconds=round(time.monotonic() - began, 1),
+            published_version=_published_version(notebooks),
+            notebooks=tuple(notebooks),
+        )
+        _keep(run)
+        if ended:
+            break
+    if run.status == "interrupted":
+        raise KeyboardInterrupt
+    progress(PipelineProgress(len(sources), len(sources), run.status))
+    if run.status == "complete":
+        _point_latest_at(run.report_path)
+    return run
+
+
+def _run_one(
+    run: PipelineResult,
+    source: Path,
+    parameters: Mapping[str, Any],
+    timeout_s: float,
+    tell: Callable[[float], None],
+) -> NotebookResult:
+    began = time.monotonic()
+    target = run.report_path / source.name
+    log = run.report_path / f"{source.stem}.log"
+    status = _execute(source, target, parameters, log, timeout_s, tell)
+    seconds = round(time.monotonic() - began, 1)
+    notebook = _read_executed(target, source)
+    reasons = {
+        "complete": "",
+        "failed": f"its kernel died, see {log.name}",
+        "timed out": f"stopped after {timeout_s:g} s",
+        "interrupted": f"interrupted after {seconds:g} s",
+    }
+    error = failure_of(notebook) or reasons[status]
+    facts = {
+        "Notebook": source.name,
+        "Started": run.started_at,
+        "Duration": f"{seconds:g} s",
+        "Parameters": ", ".join(f"{name} = {value}" for name, value in parameters.items()) or "defaults",
+        "Git revision": run.git_revision or "none",
+        **{f"Host {name}": value for name, value in collect_fingerprint().items()},
+    }
+    write_page(notebook, target.with_suffix(".html"), run_id=run.run_id, facts=facts, error=error)
+    if status == "complete":
+        log.unlink()
+    return NotebookResult(source.stem, status, seconds, error, read_records(notebook))
+
+
+def _read_executed(target: Path, source: Path) -> Any:
+    import nbformat
+    from nbformat.reader import NotJSONError
+
+    try:
+        return nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+    except (FileNotFoundError, NotJSONError):  # it ended before its first cell, or in the middle of saving one
+        shutil.copyfile(source, target)
+        return nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _execute(
+    source: Path,
+    target: Path,
+    parameters: Mapping[str, Any],
+    log: Path,
+    timeout_s: float,
+    tell: Callable[[float], None],
+) -> str:
+    command = [sys.executable, "-m", "perfkit.report.execute", str(source), str(target)]
+    began = time.monotonic()
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C reaches this process alone, which then stops the notebook in order.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, REPORT_VARIABLE: "1"},
+            start_new_session=True,
+        )
+        try:
+            assert process.stdin is not None  # it is a pipe
+            process.stdin.write(json.dumps(parameters).encode() + b"\n")
+            process.stdin.flush()
+            while process.poll() is None:
+                tell(time.monotonic() - began)
+                if time.monotonic() - began > timeout_s:
+                    return "timed out"
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_S)
+            return "complete" if process.returncode == 0 else "failed"
+        except KeyboardInterrupt:
+            return "interrupted"
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)  # shuts its kernel down
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its kernel notices within a second and leaves
+            process.wait()
+    assert process.stdin is not None  # it is a pipe
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+
+
+def _keep(run: PipelineResult) -> None:
+    write_run(run)
+    write_index(run.report_path.parent)
+
+
+def _published_version(notebooks: list[NotebookResult]) -> int | None:
+    for notebook in notebooks:
+        for kept in notebook.records:
+            if kept.name == PUBLISHED_RECORD and isinstance(kept.value, int):
+                return kept.value
+    return None
+
+
+def _point_latest_at(folder: Path) -> None:
+    link = folder.parent / f".latest-{folder.name}"
+    link.symlink_to(folder.name)
+    link.replace(folder.parent / "latest")
+
+
+def _find(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(
+            f"notebook {path} does not exist; run in a clone of perfkit, or give the folder that holds the notebooks"
+        )
+    return path.resolve()
+
+
+def _git_revision() -> str:
+    try:
+        shown = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip() if shown.returncode == 0 else ""

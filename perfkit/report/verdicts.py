@@ -1,0 +1,81 @@
+"""What a result means, as one computed sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from perfkit.engine.ranges import Range
+from perfkit.tables import plural
+from perfkit.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from perfkit.workflows.bench_result import BenchResult
+
+__all__ = ["Verdict", "benchmark_verdict", "ranges_verdict"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a result means, in one sentence."""
+
+    sentence: str
+
+    def _repr_html_(self) -> str:
+        return f'<p class="perfkit-verdict">{html.escape(self.sentence)}</p>'
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+_STATUS = {
+    "complete": "Every interval is narrow enough, or every scenario had its rounds",
+    "budget": "The time budget ended the run before every interval was narrow enough",
+    "interrupted": "The run was interrupted; what was measured until then is kept",
+}
+
+
+def benchmark_verdict(run: BenchResult) -> Verdict:
+    """How far a run can be relied on."""
+    effort = (
+        f"{plural(run.launches, 'launch', ['launches'])} and {plural(run.rounds, 'round')} "
+        f"in {format_duration(run.seconds * 1e9)}"
+    )
+    stability = plural(len(run.warnings), "stability warning") if run.warnings else "no stability warning"
+    return Verdict(f"{_STATUS[run.status]}: {effort}, {stability}.")
+
+
+def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
+    """Which method is taken up to which size, and where the edges may truly lie.
+
+    >>> ranges_verdict(()).sentence
+    'No method was measured, so none can be chosen.'
+    """
+    if not ranges:
+        return Verdict("No method was measured, so none can be chosen.")
+    parts = [_range_text(one, is_first=index == 0) for index, one in enumerate(ranges)]
+    taken = {one.method for one in ranges}
+    never = [name for name in ranges[0].alternatives if name not in taken]
+    ending = f"; {', '.join(never)} never." if never else "."
+    return Verdict("; ".join(parts) + ending)
+
+
+def _range_text(one: Range, *, is_first: bool) -> str:
+    if math.isinf(one.end_bytes):
+        return f"{one.method} at every size" if is_first else f"beyond that {one.method}"
+    edge = f"Up to {format_bytes(one.end_bytes)}" if is_first else f"up to {format_bytes(one.end_bytes)}"
+    return f"{edge} {one.method}{_edge_text(one.crossover)}"
+
+
+def _edge_text(crossover: tuple[float, float] | None) -> str:
+    if crossover is None or (crossover[0] <= 0 and math.isinf(crossover[1])):
+        return ""
+    low, high = crossover
+    if low <= 0:
+        return f" (true edge below {format_bytes(high)})"
+    if math.isinf(high):
+        return f" (true edge above {format_bytes(low)})"
+    return f" (true edge between {format_bytes(low)} and {format_bytes(high)})"

@@ -1,0 +1,174 @@
+"""The report in a browser that has no network: everything is drawn, nothing is asked for, nothing overflows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pyarrow as pa
+import pytest
+
+from perfkit.config.curves import CurveSet
+from perfkit.report import latency_chart, ranges_chart, ratios_chart
+from perfkit.report.index import write_index
+from perfkit.report.page import write_page
+from perfkit.report.records import Record
+from perfkit.report.rendering import chart_figure
+from perfkit.report.results import NotebookResult, PipelineResult, write_run
+from perfkit.tables import ResultTable
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install the package chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    curves = make_curves()
+    sizes = [2**power for power in range(10, 28)]
+    rows = [
+        {"method": method, "payload_bytes": size, "launch": launch, "latency_ns": int(fixed + per_byte * size) + launch}
+        for method, (fixed, per_byte) in (("uds", (10_000, 0.3)), ("shm_pool", (40_000, 0.1)), ("grpc", (500_000, 2.0)))
+        for size in sizes
+        for launch in range(3)
+    ]
+    observations = pa.Table.from_pylist(rows)
+    ratio = SimpleNamespace(value=1.04, low=0.97, high=1.12, n=90)
+    charts = [
+        latency_chart(observations),
+        latency_chart(observations, curves),
+        ranges_chart(curves),
+        ratios_chart({"shm_pool_vs_memcpy_100MiB": ratio}),
+        ratios_chart({}),
+    ]
+    wide = ResultTable("A wide table", tuple("abcdefgh"), (("a cell with some words",) * 8,)).to_html()
+    record = Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes")._repr_mimebundle_()["text/html"]
+    parts = [*(chart_figure(chart.to_dict()) for chart in charts), wide, record]
+    outputs = [nbformat.v4.new_output("display_data", data={"text/html": part}) for part in parts]
+    cells = [nbformat.v4.new_markdown_cell("# Which one?"), nbformat.v4.new_code_cell("draw()", outputs=outputs)]
+    path = tmp_path_factory.mktemp("reports") / "page.html"
+    write_page(nbformat.v4.new_notebook(cells=cells), path, run_id="run", facts={"Kernel": "6.18"})
+    return path
+
+
+@pytest.fixture
+def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+    """A page without network, of a width and a colour scheme, with what it complained about and asked for."""
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda failed: complaints.append(failed.url))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    yield SimpleNamespace(page=page, complaints=complaints, width=width, scheme=scheme)
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+VIEWS = [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")]
+IN_EVERY_VIEW = pytest.mark.parametrize("opened", VIEWS, indirect=True, ids=lambda view: f"{view[0]} {view[1]}")
+
+
+def fits(opened: SimpleNamespace) -> bool:
+    return bool(opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def brightness(opened: SimpleNamespace, selector: str, colour: str) -> float:
+    style = f"getComputedStyle(document.querySelector({selector!r})).{colour}"
+    return sum(opened.page.evaluate(f"{style}.match(/\\d+/g).slice(0, 3).map(Number)")) / 3
+
+
+@IN_EVERY_VIEW
+def test_every_chart_is_drawn_and_nothing_else_is_needed(opened: SimpleNamespace, page_file: Path) -> None:
+    opened.page.goto(page_file.as_uri())
+    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
+    figures = opened.page.query_selector_all(".perfkit-chart")
+    assert len(figures) == 5
+    for figure in figures:
+        assert figure.get_attribute("data-drawn") == opened.scheme
+        box = figure.query_selector("svg").bounding_box()
+        assert box["width"] > 0.8 * min(opened.width - 40, 900)
+        assert figure.query_selector("svg .mark-text text") is not None
+    assert len(opened.page.query_selector_all(".perfkit-chart svg .mark-symbol path")) > 300
+    assert len(opened.page.query_selector_all(".perfkit-chart svg .mark-area path")) >= 6
+    assert opened.complaints == []
+    assert fits(opened)
+
+
+@IN_EVERY_VIEW
+def test_the_page_follows_the_colour_scheme(opened: SimpleNamespace, page_file: Path) -> None:
+    opened.page.goto(page_file.as_uri())
+    ground = brightness(opened, "body", "backgroundColor")
+    text = brightness(opened, "body", "color")
+    assert ground > 200 > 80 > text if opened.scheme == "light" else ground < 80 < 200 < text
+
+
+@pytest.mark.parametrize("opened", [(1280, "light")], indirect=True)
+def test_charts_follow_when_the_scheme_or_the_width_changes(opened: SimpleNamespace, page_file: Path) -> None:
+    opened.page.goto(page_file.as_uri())
+    opened.page.wait_for_selector(".perfkit-chart[data-drawn=light]")
+    opened.page.emulate_media(color_scheme="dark")
+    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 5")
+    opened.page.set_viewport_size({"width": 400, "height": 900})
+    opened.page.wait_for_function("document.querySelector('.perfkit-chart svg').getBoundingClientRect().width <= 400")
+    assert fits(opened)
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("opened", [(1280, "light")], indirect=True)
+def test_a_point_tells_its_figures(opened: SimpleNamespace, page_file: Path) -> None:
+    opened.page.goto(page_file.as_uri())
+    opened.page.wait_for_selector(".perfkit-chart[data-drawn]")
+    opened.page.locator(".perfkit-chart svg .mark-symbol path").first.hover(force=True)
+    tooltip = opened.page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "method" in tooltip.inner_text()
+    assert "median" in tooltip.inner_text()
+
+
+@IN_EVERY_VIEW
+def test_the_index_opens_and_fits(opened: SimpleNamespace, tmp_path: Path) -> None:
+    failed = NotebookResult("10_benchmark", "failed", 3.0, "ValueError: " + "a_very_long_word" * 20)
+    records = (Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes"),) * 5
+    good = NotebookResult("10_benchmark", "complete", 60.0, "", records)
+    for run_id, notebook in (("20260101T000000Z-aaaa", good), ("20260102T000000Z-bbbb", failed)):
+        folder = tmp_path / run_id
+        folder.mkdir()
+        start, thresholds = "2026-01-01T00:00:00+00:00", tmp_path / "thresholds.toml"
+        write_run(
+            PipelineResult(
+                run_id, "quick", notebook.status, start, 60.0, folder, thresholds, None, {}, "abc1234", (notebook,)
+            )
+        )
+    write_index(tmp_path)
+    opened.page.goto((tmp_path / "index.html").as_uri())
+    assert opened.page.locator(".status").all_inner_texts() == ["failed", "complete"]
+    assert opened.complaints == []
+    assert fits(opened)

@@ -1,0 +1,62 @@
+"""Small notebooks, frames and fits for the tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perfkit.learn import Fit, fit
+
+PARAMETERS = """\
+preset = "smoke"  # what to measure
+launches = 3  # how often
+lake_path = "../data/lake"  # where
+thresholds_path = "../thresholds.toml"  # what to publish
+dry_run = True  # whether to publish"""
+
+WriteNotebook = Callable[[str, Sequence[str]], Path]
+
+
+@pytest.fixture
+def write_notebook(tmp_path: Path) -> WriteNotebook:
+    """Write `<tmp>/notebooks/<name>.ipynb` with a title, a parameters cell and the given cells."""
+
+    def write(name: str, cells: Sequence[str]) -> Path:
+        parameters = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+        title = nbformat.v4.new_markdown_cell(f"# What does {name} say?")
+        codes = [nbformat.v4.new_code_cell(source) for source in cells]
+        notebook = nbformat.v4.new_notebook(cells=[title, parameters, *codes])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def observations() -> pa.Table:
+    """Two signallings, three methods, three launches: `uds` is cheap for small payloads, `shm_pool` for large ones."""
+    rng = np.random.default_rng(7)
+    costs = {"uds": (20_000, 0.3), "shm_pool": (40_000, 0.1), "grpc": (300_000, 2.0)}
+    rows = [
+        (method, int(size), signalling, launch, round_number, int((fixed + per_byte * size) * rng.lognormal(0, 0.1)))
+        for method, (fixed, per_byte) in costs.items()
+        for signalling in ("uds", "grpc")
+        for size in 2.0 ** np.arange(10, 25)
+        for launch in range(3)
+        for round_number in range(5)
+    ]
+    names = ("method", "payload_bytes", "signalling", "launch", "round", "latency_ns")
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+@pytest.fixture(scope="session")
+def fitted(observations: pa.Table) -> Fit:
+    return fit(observations)

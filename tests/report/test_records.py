@@ -1,0 +1,55 @@
+"""A headline figure is shown, kept in the notebook, and read back."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+
+from perfkit.errors import InputError
+from perfkit.report.records import RECORD_MIMETYPE, Record, read_records
+
+
+def notebook_with(*records: Record) -> nbformat.NotebookNode:
+    outputs = [nbformat.v4.new_output("display_data", data=one._repr_mimebundle_()) for one in records]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("record(…)", outputs=outputs)])
+
+
+def test_records_survive_the_notebook_file() -> None:
+    records = (Record("edge", 98_304.0, 65_536, 131_072, "bytes", "measured"), Record("winner", "uds"))
+    text = nbformat.writes(notebook_with(*records))
+    assert read_records(nbformat.reads(text, as_version=4)) == records
+
+
+def test_other_outputs_are_no_records() -> None:
+    notebook = notebook_with()
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="hello")]
+    assert read_records(notebook) == ()
+
+
+def test_figures_are_shown_in_their_unit() -> None:
+    assert str(Record("edge", 98_304.0, 65_536, 131_072, "bytes")) == "edge: 96KiB (64KiB to 128KiB)"
+    assert str(Record("ratio", 1.04, 0.97, 1.12, "x", "at the limit")) == "ratio: 1.04× (0.97× to 1.12×), at the limit"
+    assert str(Record("observations", 1_040)) == "observations: 1,040"
+
+
+def test_text_cannot_break_the_page() -> None:
+    assert "<b>" not in Record("<b>", "<b>", verdict="<b>")._repr_mimebundle_()["text/html"]
+
+
+def test_an_unknown_unit_is_refused() -> None:
+    with pytest.raises(InputError, match="unit == 'parsecs'"):
+        Record("distance", 1.0, unit="parsecs")
+
+
+def test_an_interval_without_an_end_is_kept_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+    from perfkit.report import record
+
+    record("edge", 98_304.0, 0.0, float("inf"), unit="bytes")
+    assert "edge: 96KiB" in capsys.readouterr().out
+
+
+def test_a_record_is_plain_json() -> None:
+    bundle = Record("edge", 98_304.0, unit="bytes")._repr_mimebundle_()
+    assert json.loads(json.dumps(bundle[RECORD_MIMETYPE], allow_nan=False))["value"] == 98_304.0
