@@ -1,0 +1,55 @@
+"""`perfkit run`: from nothing to a tuned machine and a report."""
+
+from __future__ import annotations
+
+import click
+
+from perfkit.cli.options import json_option
+from perfkit.cli.output import interruptible, progress_bar, to_json
+from perfkit.errors import InputError
+
+__all__ = ["read_parameters", "run_command"]
+
+
+@click.command("run")
+@click.argument("pipeline", default="default")
+@click.option("-p", "--parameter", "parameters", multiple=True, help="A notebook's parameter, as name=value.")
+@json_option
+@click.pass_context
+def run_command(context: click.Context, pipeline: str, parameters: tuple[str, ...], as_json: bool) -> None:
+    """Measure, fit, publish and report, by running the notebooks.
+
+    PIPELINE is default, quick (measures about a minute), full, or tune (fits
+    and publishes what was measured before). Publishes thresholds.toml; writes
+    a folder under reports/ with each executed notebook and its page, and
+    reports/latest leads to the newest. Exit code 1 when a notebook failed; its
+    page shows where.
+    """
+    given = read_parameters(parameters)
+    from perfkit.report.runner import run_pipeline
+
+    kept = "what was measured is kept in the lake, the report shows how far it came, and the same command goes on"
+    with interruptible(kept), progress_bar() as progress:
+        result = run_pipeline(pipeline, given, progress=progress)
+    if as_json:
+        published = {"published": result.published_version, "seconds": result.seconds, "status": result.status}
+        places = {"report": str(result.report_path), "thresholds": str(result.thresholds_path)}
+        click.echo(to_json({"run": result.run_id, **places, **published}))
+    else:
+        click.echo(str(result))
+    context.exit(0 if result.status == "complete" else 1)
+
+
+def read_parameters(parameters: tuple[str, ...]) -> dict[str, str]:
+    """Parameters by name, as text; the runner gives them the types that the notebook declares.
+
+    >>> read_parameters(("preset=quick", "sizes=1KiB,1MiB"))
+    {'preset': 'quick', 'sizes': '1KiB,1MiB'}
+    """
+    pairs = {}
+    for parameter in parameters:
+        name, separator, value = parameter.partition("=")
+        if not separator or not name.strip():
+            raise InputError(f"parameter {parameter!r} has no name or no value; write name=value, such as preset=quick")
+        pairs[name.strip()] = value
+    return pairs

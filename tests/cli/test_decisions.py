@@ -1,0 +1,94 @@
+"""`perfkit plan` and `perfkit explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_plan_without_files_shows_the_defaults_and_what_to_do(perfkit) -> None:
+    outcome = perfkit("plan")
+    assert outcome.exit_code == 0
+    assert "shm_pool" in outcome.stdout
+    assert "perfkit run" in outcome.stdout
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
+
+
+def test_plan_of_one_context_shows_only_that(perfkit) -> None:
+    outcome = perfkit("plan", "--kind", "tensor", "--format", "numpy", "--signalling", "grpc")
+    assert outcome.exit_code == 0
+    assert "tensor/numpy" in outcome.stdout
+    assert "binary/raw" not in outcome.stdout
+
+
+def test_plan_as_json_is_one_object(perfkit) -> None:
+    assert isinstance(perfkit("plan", "--json").json(), dict)
+
+
+@pytest.mark.parametrize("size", ["64KiB", "10MiB", "3e9", "0"])
+def test_explain_names_the_method_and_the_reason(perfkit, size: str) -> None:
+    outcome = perfkit("explain", size, "--kind", "tensor", "--format", "numpy")
+    assert outcome.exit_code == 0
+    assert "Why:" in outcome.stdout
+    found = perfkit("explain", size, "--json").json()
+    assert found["method"] in ("grpc", "shm_pool")
+    assert found["rule"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("explain", "10Mbit"), "10Mbit"),
+        (("explain", "-5"), "-5"),
+        (("explain", ""), "size"),
+        (("explain",), "SIZE"),
+        (("explain", "1MiB", "--kind", "tensr"), "Did you mean 'tensor'?"),
+        (("explain", "1MiB", "--format", "parquet"), "arrow"),
+        (("explain", "1MiB", "--compression", "lzma"), "lz4"),
+        (("explain", "1MiB", "--signalling", "smoke"), "uds"),
+        (("explain", "1MiB", "--pool", "absent"), "write [pools.absent] into perfkit.toml"),
+        (("plan", "--pool", "absent"), "write [pools.absent] into perfkit.toml"),
+        (("explain", "1MiB", "--kind", "tensor", "--format", "raw"), "allowed: numpy, arrow, msgpack, json, pickle"),
+        (("explain", "1MiB", "--format", "arrow"), "Kinds with this format: tensor, dataframe"),
+        (("plan", "--kind", "tensor", "--format", "raw"), "allowed: numpy, arrow, msgpack, json, pickle"),
+        (("plan", "--kind", "binary", "--format", "arrow"), "allowed: raw, msgpack, pickle"),
+        (("plan", "--settings", "absent.toml"), "perfkit init"),
+        (("explain", "1MiB", "--settings", "absent.toml"), "perfkit init"),
+    ],
+)
+def test_wrong_input_is_named_with_what_is_allowed(perfkit, arguments: tuple[str, ...], expected: str) -> None:
+    outcome = perfkit(*arguments)
+    assert outcome.exit_code == 2
+    assert expected in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("kind", "natural"), [("tensor", "numpy"), ("dataframe", "arrow"), ("binary", "raw")])
+def test_a_kind_alone_means_its_natural_format(perfkit, kind: str, natural: str) -> None:
+    assert perfkit("explain", "1MiB", "--kind", kind, "--json").json()["format"] == natural
+    assert [table["format"] for table in perfkit("plan", "--kind", kind, "--json").json()["tables"]] == [natural] * (
+        2 if kind == "binary" else 1
+    )
+
+
+def test_where_no_codec_is_installed_every_format_can_be_asked_for(perfkit, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert perfkit("explain", "1MiB", "--kind", "tensor", "--format", "raw").exit_code == 0
+    assert perfkit("explain", "1MiB", "--json").json()["format"] == "raw"
+
+
+def test_explain_without_evidence_says_so_instead_of_an_empty_table(perfkit) -> None:
+    outcome = perfkit("explain", "1MiB")
+    assert "nothing is published, so the default applies" in " ".join(outcome.stdout.split())
+    assert "unknown" not in outcome.stdout
+    assert "95 % interval" not in outcome.stdout
+
+
+@pytest.mark.parametrize("command", [("plan",), ("explain", "1MiB")])
+@pytest.mark.parametrize("file", ["perfkit.toml", "thresholds.toml"])
+def test_a_file_with_which_a_service_would_go_on_stops_a_person(perfkit, command: tuple[str, ...], file: str) -> None:
+    Path(file).write_text("[broken\n")
+    outcome = perfkit(*command)
+    assert outcome.exit_code == 2
+    assert f"{file}:1:" in outcome.stderr

@@ -1,0 +1,109 @@
+"""`perfkit run`: what it refuses, what it prints, its exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfkit.report.runner as runner
+from perfkit.errors import ReportError
+from perfkit.report.results import NotebookResult, PipelineResult
+
+ROOT = Path(__file__).parents[2]
+RESULT = PipelineResult(
+    run_id="20261120T120000Z-ab12",
+    pipeline="quick",
+    status="complete",
+    started_at="2026-11-20T12:00:00+00:00",
+    seconds=93.4,
+    report_path=Path("reports/20261120T120000Z-ab12"),
+    thresholds_path=Path("thresholds.toml"),
+    published_version=3,
+    parameters={},
+    git_revision="",
+    notebooks=(NotebookResult("10_benchmark", "complete", 60.0), NotebookResult("30_tune", "complete", 30.0)),
+)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the runner was called with; it returns `RESULT` without running anything."""
+    made: list[tuple[Any, ...]] = []
+
+    def run_pipeline(*arguments: Any, progress: Any) -> PipelineResult:
+        made.append(arguments)
+        return RESULT
+
+    monkeypatch.setattr(runner, "run_pipeline", run_pipeline)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("-p", "preset"), "name=value"),
+        (("-p", "=quick"), "name=value"),
+        (("-p", "presett=quick"), "Did you mean 'preset'?"),
+        (("nightly",), "allowed: default"),
+    ],
+)
+def test_wrong_input_is_named_before_anything_runs(perfkit, arguments: tuple[str, ...], expected: str) -> None:
+    shutil.copytree(ROOT / "notebooks", "notebooks")
+    outcome = perfkit("run", *arguments)
+    assert outcome.exit_code == 2
+    assert expected in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert not Path("reports").exists()
+
+
+def test_outside_of_a_clone_the_missing_notebook_is_named(perfkit) -> None:
+    outcome = perfkit("run")
+    assert outcome.exit_code == 2
+    assert "10_benchmark" in outcome.stderr
+
+
+def test_the_pipeline_and_its_parameters_reach_the_runner(perfkit, calls) -> None:
+    assert perfkit("run", "quick", "-p", "preset=smoke", "-p", "sizes=1KiB,1MiB").exit_code == 0
+    assert calls == [("quick", {"preset": "smoke", "sizes": "1KiB,1MiB"})]
+
+
+def test_the_last_line_of_json_says_where_everything_is(perfkit, calls) -> None:
+    assert perfkit("run", "--json").json() == {
+        "run": "20261120T120000Z-ab12",
+        "report": "reports/20261120T120000Z-ab12",
+        "thresholds": "thresholds.toml",
+        "published": 3,
+        "seconds": 93.4,
+        "status": "complete",
+    }
+
+
+def test_a_failed_notebook_fails_the_command(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = dataclasses.replace(RESULT, status="failed", published_version=None)
+    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, progress: failed)
+    outcome = perfkit("run")
+    assert outcome.exit_code == 1
+    assert "failed" in outcome.stdout
+
+
+def test_a_report_that_cannot_be_written_is_one_line(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, progress: Any) -> None:
+        raise ReportError("the disk is full; free space and run again")
+
+    monkeypatch.setattr(runner, "run_pipeline", fail)
+    outcome = perfkit("run")
+    assert (outcome.exit_code, outcome.stderr) == (1, "perfkit: the disk is full; free space and run again\n")
+
+
+def test_ctrl_c_says_what_is_kept(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any, progress: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_pipeline", interrupt)
+    outcome = perfkit("run")
+    assert outcome.exit_code == 130
+    assert "kept" in outcome.stderr
