@@ -1,0 +1,156 @@
+"""The documentation does what it says: commands exist, links resolve, Python runs, pages can be found."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from perfkit.cli import main
+from perfkit.cli.app import COMMANDS, commands
+from perfkit.config.fingerprint import FINGERPRINT_KEYS
+from perfkit.config.settings import _ENGINE_KEYS, _POOL_KEYS
+from perfkit.measurement.presets import PRESETS
+from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
+from perfkit.schema import TRANSFER_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CHEAP = ("doctor", "plan", "explain", "init", "check")
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return [text for found, text in FENCE.findall(page.read_text()) if found == language]
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """Every `perfkit …` command of a page, split: in console blocks and between backticks."""
+    lines = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    prose = FENCE.sub("", page.read_text())
+    lines += re.findall(r"`(perfkit [^`]+)`", prose)
+    return [shlex.split(line)[1:] for line in lines if line.startswith("perfkit ")]
+
+
+def heading_anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_shown_command_exists_with_its_options(page: Path) -> None:
+    context = click.Context(commands)
+    for name, *arguments in shown_commands(page):
+        if name.startswith("-"):
+            assert name in ("--help", "--version")
+            continue
+        assert name in COMMANDS, f"{page_id(page)} shows `perfkit {name}`, which does not exist"
+        command = commands.get_command(context, name)
+        assert command is not None
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for argument in arguments:
+            if argument.startswith("-"):
+                option = argument.partition("=")[0]
+                assert option in options, f"{page_id(page)} shows `perfkit {name} {option}`, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if target.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page_id(page)} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in heading_anchors(linked), f"{page_id(page)} links to {target}: no such heading"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_id)
+def test_python_on_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "documentation"}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for block in blocks(page, "python"):
+            exec(compile(ast.parse(block), page_id(page), "exec"), namespace)
+    assert "print(" not in "".join(blocks(page, "python")) or printed.getvalue().strip()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if shown_commands(page)], ids=page_id)
+def test_cheap_commands_on_a_page_succeed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    in_blocks = [line for block in blocks(page, "console") for line in block.splitlines()]
+    for line in in_blocks:
+        name, *arguments = shlex.split(line.removeprefix("$ perfkit ")) if line.startswith("$ perfkit ") else [""]
+        if name in CHEAP:
+            if name == "check":
+                main(["init", "--force"])
+            assert main([name, *arguments]) == 0, line
+
+
+def test_every_page_can_be_reached_from_the_overview() -> None:
+    overview = ROOT / "docs/README.md"
+    reached, ahead = set(), [overview, ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\(([^)\s#]+)", FENCE.sub("", page.read_text()))
+        ahead += [(page.parent / link).resolve() for link in links if not link.startswith("https://")]
+    missing = {page_id(page) for page in PAGES} - {page_id(page) for page in reached}
+    assert not missing, f"no link leads to {missing}"
+
+
+def test_the_observation_page_describes_every_column() -> None:
+    page = (ROOT / "docs/reference/observation.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    described = [(name, kind, meaning) for name, kind, _, meaning in rows]
+    assert described == [(column.name, column.type, column.meaning) for column in TRANSFER_COLUMNS]
+    assert {name for name, _, default, _ in rows if default == "required"} == {
+        column.name for column in TRANSFER_COLUMNS if column.required
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_page_names_a_place_on_someones_machine(page: Path) -> None:
+    assert not re.search(r"/(home|Users|root)/", page.read_text())
+
+
+def test_the_files_page_describes_every_key_of_the_fingerprint() -> None:
+    page = (ROOT / "docs/reference/files.md").read_text().partition("## The fingerprint")[2]
+    assert re.findall(r"^\| `(\w+)`", page, re.MULTILINE) == list(FINGERPRINT_KEYS)
+
+
+def test_the_files_page_describes_every_setting() -> None:
+    page = (ROOT / "docs/reference/files.md").read_text()
+    described = {key.rpartition(".")[2] for key in re.findall(r"^\| `((?:engine|pools)\.[\w.]+)`", page, re.MULTILINE)}
+    assert described == {*_ENGINE_KEYS, *_POOL_KEYS}
+
+
+def test_the_scenario_file_that_is_shown_can_be_measured(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/measure-your-own-workload.md"
+    (shown,) = blocks(page, "toml")
+    (tmp_path / "mine.toml").write_text(shown)
+    sweep = load_sweep(tmp_path / "mine.toml")
+    assert {scenario.method for scenario in sweep.scenarios if scenario.stage == "whole"} == {"uds", "grpc", "shm_pool"}
+    rows = re.findall(r"^\| (`.*?) \|", page.read_text().partition("## A scenario file")[2], re.MULTILINE)
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(_SCENARIO_KEYS)
+
+
+def test_every_preset_is_described() -> None:
+    page = (ROOT / "docs/how-to/measure-your-own-workload.md").read_text().partition("## A scenario file")[0]
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == set(PRESETS)
