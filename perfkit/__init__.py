@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfkit.errors import FileError as FileError
     from perfkit.errors import FitError as FitError
     from perfkit.errors import InputError as InputError
+    from perfkit.errors import JournalError as JournalError
     from perfkit.errors import LakeError as LakeError
     from perfkit.errors import MeasurementError as MeasurementError
     from perfkit.errors import MethodUnavailableError as MethodUnavailableError
@@ -50,6 +51,7 @@ _ERRORS = (
     "FileError",
     "FitError",
     "InputError",
+    "JournalError",
     "LakeError",
     "MeasurementError",
     "MethodUnavailableError",

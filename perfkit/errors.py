@@ -13,6 +13,7 @@
     │   ├── TransferTimeoutError    the other process did not answer in time
     │   └── CodecError              a payload cannot be encoded or decoded
     ├── MeasurementError         a sweep could not be carried out
+    ├── JournalError             rows could not be made durable in the journal
     ├── LakeError                the lake cannot be read or written
     ├── FileError                a file cannot be written; what was there is as it was
     ├── FitError                 the evidence does not allow a fit
@@ -34,6 +35,7 @@ __all__ = [
     "FileError",
     "FitError",
     "InputError",
+    "JournalError",
     "LakeError",
     "MeasurementError",
     "MethodUnavailableError",
@@ -124,6 +126,10 @@ class CodecError(TransferError):
 
 class MeasurementError(PerfkitError):
     """A sweep could not be carried out; what was measured until then is kept."""
+
+
+class JournalError(PerfkitError):
+    """Rows could not be made durable in the journal; those that were committed before stay."""
 
 
 class LakeError(PerfkitError):

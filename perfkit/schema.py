@@ -1,7 +1,7 @@
-"""The observation: one row of measured fact, defined once.
+"""The tables: every row that perfkit keeps, defined once.
 
-Everything that stores, ships or reads observations derives its columns from `TRANSFER_COLUMNS`: the record, the Arrow
-schema, the lake's table. `SCHEMA_VERSION` grows with every change of them.
+Everything that stores, ships or reads rows derives its columns from here: the record, the journal, the Arrow schema,
+the lake's table. An observation is a row of ``transfers``. `SCHEMA_VERSION` grows with every change of any column.
 
 Vocabulary of the values (see docs/reference for the full list):
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,22 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPRESSIONS",
+    "DECISION_COLUMNS",
     "ENTROPIES",
+    "EVENT_COLUMNS",
     "FORMATS",
     "IN_FLIGHT_LEVELS",
+    "JOURNALLED_TABLES",
     "KINDS",
+    "PRODUCER_COLUMNS",
+    "ROLLUP_COLUMNS",
     "SCHEMA_VERSION",
     "SERIALIZATION_FAMILY",
     "SIGNALLINGS",
     "SIMPLICITY_ORDER",
     "STAGES",
+    "TABLES",
     "TRANSFER_COLUMNS",
     "ZERO_COPY_FAMILY",
     "Column",
     "arrow_schema",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: transfers and runs. 2: who produced a row, decisions, events, rollups."""
 
 KINDS = ("tensor", "dataframe", "binary", "text")
 FORMATS = ("numpy", "arrow", "pickle", "msgpack", "json", "raw")
@@ -57,7 +65,7 @@ SIMPLICITY_ORDER = ("uds", "grpc", "grpc_stream", "shm_pool", "shm")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the observation: its name, Arrow type, default when a frame lacks it, and meaning."""
+    """One column of a table: its name, Arrow type, default when a frame lacks it, and meaning."""
 
     name: str
     type: str
@@ -71,6 +79,13 @@ class Column:
 
 
 _REQUIRED = dataclasses.MISSING
+
+PRODUCER_COLUMNS: tuple[Column, ...] = (
+    Column("producer", "string", "", "journal slot that the row came through; empty for rows of before"),
+    Column("epoch", "int64", 0, "which holder of the slot wrote it: grows with every process that takes the slot"),
+    Column("producer_sequence", "int64", 0, "number of the row within its epoch, from 1; a gap is a lost row"),
+)
+"""What makes a row unique: written by the drain, never by those who record."""
 
 TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "", "run that measured it; empty for a service"),
@@ -103,14 +118,89 @@ TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("peak_memory_bytes", "int64", None, "growth of peak resident memory during the batch, both sides"),
     Column("ok", "bool", True, "whether the transfer succeeded"),
     Column("error", "string", None, "exception name of a failed transfer"),
+    Column("decision_id", "string", "", "decision that the transfer follows; empty for a measurement"),
+    Column("session", "string", "", "session that the service named"),
+    *PRODUCER_COLUMNS,
 )
 
+DECISION_COLUMNS: tuple[Column, ...] = (
+    Column("decision_id", "string", _REQUIRED, "unique name of the decision"),
+    Column("decided_at", "timestamp[us, tz=UTC]", None, "when it was taken"),
+    Column("pool", "string", "default", "pool of workers that the service named"),
+    Column("session", "string", "", "session that the service named"),
+    Column("kind", "string", "binary", "tensor, dataframe, binary or text"),
+    Column("format", "string", "raw", "numpy, arrow, pickle, msgpack, json or raw"),
+    Column("compression", "string", "none", "none, lz4 or zstd"),
+    Column("signalling", "string", "uds", "how a shared-memory block is announced: uds or grpc"),
+    Column("in_flight", "int32", 1, "sends under way at once"),
+    Column("payload_bytes", "int64", _REQUIRED, "size of the payload before encoding"),
+    Column("method", "string", _REQUIRED, "transfer method that was taken"),
+    Column("goal", "string", "", "what the pool minimises"),
+    Column(
+        "reason", "string", "", "what settled it: published curves, a default, a rule, an override, exploration"
+    ),
+    Column("plan_version", "int64", 0, "version of the thresholds that the plan was compiled from; 0 for the defaults"),
+    Column("variant", "string", "", "variant of the experiment under way; empty without one"),
+    Column("propensity", "float64", 1.0, "probability with which this method was taken"),
+    *PRODUCER_COLUMNS,
+)
 
-def arrow_schema() -> pyarrow.Schema:
-    """The Arrow schema of a table of transfers.
+EVENT_COLUMNS: tuple[Column, ...] = (
+    Column("occurred_at", "timestamp[us, tz=UTC]", None, "when it happened"),
+    Column("name", "string", _REQUIRED, "what happened, such as published, rows lost, run deleted"),
+    Column("severity", "string", "info", "info, warning or error"),
+    Column("subject", "string", "", "what it happened to: a run, a file, a journal slot"),
+    Column("message", "string", "", "one sentence for people"),
+    Column("details", "string", "{}", "the figures, as JSON text"),
+    *PRODUCER_COLUMNS,
+)
+
+_ROLLED_UP_BY = (
+    "source",
+    "stage",
+    "method",
+    "signalling",
+    "placement",
+    "in_flight",
+    "pool",
+    "kind",
+    "format",
+    "compression",
+)
+ROLLUP_COLUMNS: tuple[Column, ...] = (
+    Column("minute", "timestamp[us, tz=UTC]", None, "begin of the minute that the transfers ended in"),
+    *(column for column in TRANSFER_COLUMNS if column.name in _ROLLED_UP_BY),
+    Column("size_class", "int32", _REQUIRED, "payloads of 2^size_class bytes up to the next power of two"),
+    Column("transfers", "int64", _REQUIRED, "transfers that succeeded"),
+    Column("failures", "int64", 0, "transfers that failed; they have no latency"),
+    Column("payload_bytes", "int64", 0, "bytes moved by those that succeeded"),
+    Column("latency_sum_ns", "int64", 0, "sum of the latencies"),
+    Column("latency_min_ns", "int64", None, "smallest latency"),
+    Column("latency_max_ns", "int64", None, "largest latency"),
+    Column("bucket", "list<int32>", _REQUIRED, "numbers of the histogram's buckets that are not empty, ascending"),
+    Column("bucket_transfers", "list<int64>", _REQUIRED, "transfers in each of these buckets"),
+)
+"""Transfers of a minute that agree in everything else: a mergeable histogram of 1 % relative error, made of rows."""
+
+TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
+    {
+        "transfers": TRANSFER_COLUMNS,
+        "decisions": DECISION_COLUMNS,
+        "events": EVENT_COLUMNS,
+        "rollups": ROLLUP_COLUMNS,
+    }
+)
+JOURNALLED_TABLES = ("transfers", "decisions", "events")
+"""Tables whose rows come through journals; rollups are made of transfers."""
+
+
+def arrow_schema(table: str = "transfers") -> pyarrow.Schema:
+    """The Arrow schema of one of `TABLES`.
 
     >>> arrow_schema().field("latency_ns").type
     DataType(int64)
+    >>> arrow_schema("events").names[:2]
+    ['occurred_at', 'name']
     """
     import pyarrow as pa
 
@@ -119,9 +209,12 @@ def arrow_schema() -> pyarrow.Schema:
         "bool": pa.bool_(),
         "int32": pa.int32(),
         "int64": pa.int64(),
+        "float64": pa.float64(),
         "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
+        "list<int32>": pa.list_(pa.int32()),
+        "list<int64>": pa.list_(pa.int64()),
     }
     return pa.schema(
-        [pa.field(c.name, types[c.type], nullable=c.default is None) for c in TRANSFER_COLUMNS],
+        [pa.field(c.name, types[c.type], nullable=c.default is None) for c in TABLES[table]],
         metadata={"perfkit.schema_version": str(SCHEMA_VERSION)},
     )

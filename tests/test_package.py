@@ -20,6 +20,7 @@ NAMES = [
     "Fit",
     "FitError",
     "InputError",
+    "JournalError",
     "Lake",
     "LakeError",
     "MeasurementError",

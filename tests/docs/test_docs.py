@@ -18,7 +18,7 @@ from perfkit.config.fingerprint import FINGERPRINT_KEYS
 from perfkit.config.settings import _ENGINE_KEYS, _POOL_KEYS
 from perfkit.measurement.presets import PRESETS
 from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
-from perfkit.schema import TRANSFER_COLUMNS
+from perfkit.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -115,13 +115,14 @@ def test_every_page_can_be_reached_from_the_overview() -> None:
     assert not missing, f"no link leads to {missing}"
 
 
-def test_the_observation_page_describes_every_column() -> None:
-    page = (ROOT / "docs/reference/observation.md").read_text()
+@pytest.mark.parametrize("table", TABLES)
+def test_the_page_of_tables_describes_every_column(table: str) -> None:
+    page = (ROOT / "docs/reference/observation.md").read_text().partition(f"\n## {table}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
     described = [(name, kind, meaning) for name, kind, _, meaning in rows]
-    assert described == [(column.name, column.type, column.meaning) for column in TRANSFER_COLUMNS]
+    assert described == [(column.name, column.type, column.meaning) for column in TABLES[table]]
     assert {name for name, _, default, _ in rows if default == "required"} == {
-        column.name for column in TRANSFER_COLUMNS if column.required
+        column.name for column in TABLES[table] if column.required
     }
 
 
