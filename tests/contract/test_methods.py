@@ -133,7 +133,7 @@ def stop(pid, wait_until):
 @pytest.mark.parametrize(("name", "signalling"), CASES)
 def test_receiver_that_hangs_is_given_up(name, signalling, wait_until):
     """A receiver that is stopped, not dead: the send ends with `TransferTimeoutError` after the sender's timeout."""
-    options = SenderOptions(signalling=signalling, timeout_s=0.5)
+    options = SenderOptions(signalling=signalling, timeout_s=1.0)
     connect = get_method(name).implementation.connect
     with start_receiver([name], modules=OWN_MODULES) as stopped, closing(connect(stopped.folder, options)) as opened:
         opened.send(encoded_bytes(1000))
