@@ -13,13 +13,23 @@ from perfkit.errors import ConfigError, UnitError, UnknownNameError
 from perfkit.schema import SIMPLICITY_ORDER
 from perfkit.units import parse_share
 
-__all__ = ["DEFAULT_POOL", "GOALS", "MODES", "PoolSettings", "Settings", "load_perfkit_toml"]
+__all__ = [
+    "DEFAULT_POOL",
+    "GOALS",
+    "MODES",
+    "PoolSettings",
+    "PublishSettings",
+    "Settings",
+    "load_perfkit_toml",
+    "read_settings",
+]
 
 MODES = ("decide", "observe")
 GOALS = ("balanced", "latency", "throughput", "memory")
 DEFAULT_POOL = "default"
 _ENGINE_KEYS = ("mode", "exploration_rate")
 _POOL_KEYS = ("goal", "methods", "tolerance", "simplicity_order")
+_PUBLISH_KEYS = ("min_launches", "min_observations", "max_uncertainty", "max_loss", "max_step")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +50,25 @@ class PoolSettings:
     simplicity_order: tuple[str, ...] = SIMPLICITY_ORDER
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """What `perfkit publish` asks of evidence.
+
+    Args:
+        min_launches: fewest launches that a range may rest on, 1 or more.
+        min_observations: fewest observations that a range may rest on, 1 or more.
+        max_uncertainty: largest cost that not knowing better may be expected to lose, as a share from 0 to 1.
+        max_loss: largest cost that a candidate may surely lose against what is in force, as a share from 0 to 1.
+        max_step: largest factor by which an edge between two methods may surely move, more than 1.
+    """
+
+    min_launches: int = 3
+    min_observations: int = 30
+    max_uncertainty: float = 0.05
+    max_loss: float = 0.02
+    max_step: float = 4.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The content of `perfkit.toml`. Without a file, everything has its default.
@@ -53,6 +82,7 @@ class Settings:
     pools: Mapping[str, PoolSettings] = dataclasses.field(
         default_factory=lambda: MappingProxyType({DEFAULT_POOL: PoolSettings()})
     )
+    publish: PublishSettings = PublishSettings()
 
     def pool(self, name: str) -> PoolSettings:
         """The settings of a pool; those of `default` for a pool that the file does not name."""
@@ -73,7 +103,7 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
             column, what was got and what is allowed.
     """
     source = read_source(path, advice="`perfkit init` writes one")
-    source.refuse_unknown("", source.body, ("engine", "pools"))
+    source.refuse_unknown("", source.body, ("engine", "pools", "publish"))
     engine = source.table(source.body, "", "engine")
     source.refuse_unknown("engine", engine, _ENGINE_KEYS)
     mode = _choice(source, "engine", engine, "mode", MODES, "decide")
@@ -82,7 +112,8 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
     pools = source.table(source.body, "", "pools")
     default = _pool(source, pools, DEFAULT_POOL, PoolSettings(), known_methods)
     named = {name: _pool(source, pools, name, default, known_methods) for name in pools}
-    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}))
+    publish = _publish(source, source.table(source.body, "", "publish"))
+    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}), publish)
 
 
 def _pool(
@@ -105,6 +136,32 @@ def _pool(
         tolerance=_share(source, full_name, table, "tolerance", inherited.tolerance),
         simplicity_order=order or inherited.simplicity_order,
     )
+
+
+def _publish(source: Source, table: Mapping[str, Any]) -> PublishSettings:
+    source.refuse_unknown("publish", table, _PUBLISH_KEYS)
+    default = PublishSettings()
+    return PublishSettings(
+        min_launches=_count(source, table, "min_launches", default.min_launches),
+        min_observations=_count(source, table, "min_observations", default.min_observations),
+        max_uncertainty=_share(source, "publish", table, "max_uncertainty", default.max_uncertainty),
+        max_loss=_share(source, "publish", table, "max_loss", default.max_loss),
+        max_step=_factor(source, table, "max_step", default.max_step),
+    )
+
+
+def _count(source: Source, table: Mapping[str, Any], key: str, default: int) -> int:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        source.refuse("publish", key, f" == {shown(value)}; must be a whole number from 1, such as {default}")
+    return value
+
+
+def _factor(source: Source, table: Mapping[str, Any], key: str, default: float) -> float:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 2**63:
+        source.refuse("publish", key, f" == {shown(value)}; must be a factor of more than 1, such as {default:g}")
+    return float(value)
 
 
 def _choice(

@@ -35,6 +35,14 @@ tolerance = "5%"            # where the evidence cannot tell two methods apart, 
 
 # From simple to complicated, for the choice between methods that cannot be told apart.
 # simplicity_order = ["uds", "grpc", "grpc_stream", "shm_pool", "shm"]
+
+# What `perfkit publish` asks of evidence. What it refuses, it says; `perfkit publish --force` overrides it.
+[publish]
+min_launches = 3            # fewest launches that a range may rest on
+min_observations = 30       # fewest observations that a range may rest on
+max_uncertainty = "5%"      # cost that not knowing better may be expected to lose
+max_loss = "2%"             # cost that a candidate may surely lose against what is in force
+max_step = 4.0              # factor by which an edge between two methods may surely move
 """
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.config.curves import CurveSet
+from perfkit.config.gate_record import GateRecord, gate_from_toml, gate_to_plain
 from perfkit.config.source import Source, read_source, read_text, shown
 from perfkit.errors import ConfigError, UnitError
 from perfkit.units import format_bytes, format_duration, parse_bytes, parse_duration
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 THRESHOLDS_SCHEMA = 1
-_KEYS = ("schema", "version", "published_at", "run", "curves", "restores", "evidence", "fingerprint", "table")
+_KEYS = ("schema", "version", "published_at", "run", "curves", "restores", "evidence", "gate", "fingerprint", "table")
 _TABLE_KEYS = ("pool", "goal", "kind", "format", "compression", "signalling", "ranges")
 _RANGE_KEYS = ("up_to", "method", "expect", "estimated", "ci", "n", "alternatives")
 _HEADER = """\
@@ -81,7 +82,8 @@ class PublishedTable:
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """One published version. `restores` is the earlier version whose content a rollback brought back."""
+    """One published version: `restores` is the earlier version whose content a rollback brought back, `gate` what was
+    judged before it was published."""
 
     version: int
     published_at: datetime.datetime
@@ -90,6 +92,7 @@ class Thresholds:
     curves_sha256: str
     tables: tuple[PublishedTable, ...]
     restores: int | None = None
+    gate: GateRecord = dataclasses.field(default_factory=GateRecord)
 
 
 def curves_path(path: Path) -> Path:
@@ -145,6 +148,7 @@ def to_toml(thresholds: Thresholds, *, curves_name: str) -> str:
         f"window = {_array(map(_quoted, window))}",
         f"tables = {_inline(evidence.table_versions)}",
         "",
+        *_gate_lines(thresholds.gate),
         "[fingerprint]  # when it no longer matches, the plan warns",
         *(f"{_key(name)} = {_quoted(value)}" for name, value in sorted(thresholds.curves.fingerprint.items())),
     ]
@@ -190,6 +194,7 @@ def load_thresholds(path: str | Path = "thresholds.toml") -> Thresholds:
         curves_sha256=sha256,
         tables=tuple(_table_from_plain(source, table) for table in tables),
         restores=restores,
+        gate=gate_from_toml(source, source.table(source.body, "", "gate")),
     )
 
 
@@ -254,6 +259,20 @@ def _range_to_toml(entry: PublishedRange) -> str:
     alternatives = {name: _quoted(format_duration(cost_ns)) for name, cost_ns in entry.alternatives.items()}
     fields.append(f"alternatives = {_inline(alternatives)}")
     return f"{{ {', '.join(fields)} }}"
+
+
+def _gate_lines(gate: GateRecord) -> list[str]:
+    if gate == GateRecord():
+        return []
+    plain = gate_to_plain(gate)
+    lines = ["[gate]  # what was judged before this version was published"]
+    lines.append(f"forced = {_array(map(_quoted, plain['forced']))}")
+    effects = (
+        one | {"on": _quoted(one["on"]), "verdict": _quoted(one["verdict"]), "ci": _array(map(str, one["ci"]))}
+        for one in plain["effects"]
+    )
+    lines += ["effects = [", *(f"  {_inline(one)}," for one in effects), "]"]
+    return [*lines, f"regret = {_inline(plain['regret'])}", ""]
 
 
 def _size(value: Any) -> float:

@@ -1,27 +1,27 @@
-"""Publish what a fit found, look at it first, and take it back: `thresholds.toml` with its curves and its history."""
+"""Publish what a fit found when the evidence carries it, look at it first, and take it back."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from perfkit.config.curves import CurveSet
+from perfkit.config.fingerprint import collect_fingerprint
+from perfkit.config.gate_record import GateRecord
 from perfkit.config.publication import Current, earlier_versions, read_current, replace_current
-from perfkit.config.settings import DEFAULT_POOL, Settings, read_settings
-from perfkit.config.thresholds import PublishedRange, PublishedTable, Thresholds, curves_path, to_toml
-from perfkit.engine.costs import method_cost
-from perfkit.engine.decision import middle_bytes
-from perfkit.engine.plan import Cell, PlanRange, Publication, compile_cell, known_contexts, known_methods
-from perfkit.engine.view import RangeView, range_views
+from perfkit.config.settings import Settings, read_settings
+from perfkit.config.thresholds import Thresholds
+from perfkit.engine.plan import Publication, known_methods
 from perfkit.errors import PublishError, UnknownNameError
-from perfkit.workflows.published import Change, History, PublishResult
+from perfkit.workflows.effect import CostDraws, Effect, expected_effect
+from perfkit.workflows.gate import Candidate, Refusal, changed_meanwhile, gate
+from perfkit.workflows.proposal import Proposal, propose
+from perfkit.workflows.published import History, PublishResult
+from perfkit.workflows.workload import even_mix, measured_sizes, recorded_traffic
 
-__all__ = ["HasCurves", "history", "publish", "rollback"]
+__all__ = ["HasCurves", "history", "publish", "publish_if_sound", "rollback"]
 
 
 class HasCurves(Protocol):
@@ -37,36 +37,98 @@ def publish(
     *,
     path: str | Path = "thresholds.toml",
     settings: str | Path | None = None,
+    lake: str | Path | None = None,
     dry_run: bool = False,
+    force: bool = False,
     expected_version: int | None = None,
 ) -> PublishResult:
     """Put the curves of a fit in force: write `thresholds.toml` with its curves, and keep what was in force.
 
-    Both files are replaced atomically, the curves first; an interruption at any moment leaves a consistent pair. What
-    the file in force already says is not published again.
+    The candidate is judged first (`perfkit.workflows.gate`). Both files are replaced atomically, the curves first; an
+    interruption at any moment leaves a consistent pair. What the file in force already says is not published again.
 
     Args:
         fit: what `perfkit.fit` returned, or anything with its `curves`.
         path: the thresholds file.
-        settings: the `perfkit.toml` whose pools and goals the readable ranges are for; by default the one beside
-            `path`, if there is one.
-        dry_run: only show which ranges would move, with the expected effect.
+        settings: the `perfkit.toml` whose pools and goals the readable ranges are for, and whose ``[publish]`` says
+            what is asked of the evidence; by default the one beside `path`, if there is one.
+        lake: where services record: what they sent during the last day is judged, and the publication becomes an
+            event there. None judges an even mix only and tells no lake.
+        dry_run: only show which ranges would move, the expected effect and what is against it.
+        force: override what may be overridden; the published file says what was.
         expected_version: the version that a preview was made against (0: nothing was published); another one in force
             is refused.
 
     Returns:
-        What was, or would be, published, and which ranges move.
+        What was, or would be, published, which ranges move, and with what effect.
 
     Raises:
-        PublishError: the evidence is too thin, the file changed meanwhile, or it cannot be written (what was in force
-            stays in force).
+        PublishError: the candidate is refused, the file changed meanwhile, or it cannot be written (what was in force
+            stays in force). A dry run shows refusals and raises none.
         ConfigError: `perfkit.toml` cannot be used.
+        LakeError: the lake cannot be read.
     """
-    path = Path(path)
-    current = read_current(path)
-    _refuse_other_version(current, expected_version)
-    _refuse_thin_evidence(fit.curves)
-    return _put_in_force(current, fit.curves, _read_settings(path, settings, fit.curves), dry_run=dry_run)
+    result = publish_if_sound(
+        fit,
+        path=path,
+        settings=settings,
+        lake=lake,
+        dry_run=dry_run,
+        force=force,
+        expected_version=expected_version,
+    )
+    if result.refused and not dry_run:
+        raise PublishError(result.refusal_text())
+    return result
+
+
+def publish_if_sound(
+    fit: HasCurves,
+    *,
+    path: str | Path = "thresholds.toml",
+    settings: str | Path | None = None,
+    lake: str | Path | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    expected_version: int | None = None,
+) -> PublishResult:
+    """As `publish`, but a refusal is a result: `refused`, with its reasons in `refusals`, and nothing was written.
+
+    Args:
+        fit: as in `publish`, like all that follow.
+        path: the thresholds file.
+        settings: the `perfkit.toml`.
+        lake: where services record.
+        dry_run: only show.
+        force: override what may be overridden.
+        expected_version: the version that a preview was made against.
+
+    Raises:
+        PublishError: the file changed at the very moment of writing, or cannot be written.
+        ConfigError: `perfkit.toml` cannot be used.
+        LakeError: the lake cannot be read.
+    """
+    current = read_current(Path(path))
+    chosen = _read_settings(Path(path), settings, fit.curves)
+    proposal = propose(current, fit.curves, chosen)
+    if not proposal.is_new:
+        return proposal.result(dry_run=dry_run)
+    effects = _effects(proposal, chosen, lake)
+    sizes = measured_sizes(fit.curves)
+    judged = Candidate(fit.curves, proposal.after, proposal.before, effects, sizes, collect_fingerprint())
+    refusals = (*_refuse_other_version(current, expected_version), *gate(judged, chosen.publish))
+    overridden = tuple(one.name for one in refusals if force and one.forcible)
+    refused = len(overridden) < len(refusals)
+    record = GateRecord(overridden, tuple(effect.record() for effect in effects))
+    proposal = dataclasses.replace(proposal, thresholds=dataclasses.replace(proposal.thresholds, gate=record))
+    if not dry_run and not refused:
+        replace_current(current, proposal.thresholds)
+    return dataclasses.replace(
+        proposal.result(dry_run=dry_run, published=not dry_run and not refused),
+        effects=effects,
+        refusals=refusals,
+        overridden=overridden,
+    )
 
 
 def rollback(
@@ -75,8 +137,11 @@ def rollback(
     *,
     settings: str | Path | None = None,
     dry_run: bool = False,
+    expected_version: int | None = None,
 ) -> PublishResult:
     """Bring an earlier version back, as a new version: nothing is ever removed from the history.
+
+    It is what the gate let pass before, or what people forced: so nothing is judged again, and it is always possible.
 
     Args:
         path: the thresholds file.
@@ -84,13 +149,16 @@ def rollback(
             the version that it brought back).
         settings: as in `publish`.
         dry_run: only show which ranges would move.
+        expected_version: as in `publish`.
 
     Raises:
-        PublishError: there is no earlier version, or the files cannot be written.
+        PublishError: there is no earlier version, the file changed meanwhile, or the files cannot be written.
         UnknownNameError: there is no such version.
     """
     path = Path(path)
     current = read_current(path)
+    for refusal in _refuse_other_version(current, expected_version):
+        raise PublishError(str(refusal))
     good = {number: entry for number, entry in earlier_versions(path).items() if isinstance(entry, Thresholds)}
     if version is None:
         now = current.thresholds
@@ -103,8 +171,11 @@ def rollback(
     if version not in good:
         raise UnknownNameError("version", version, map(str, good), "`perfkit publish --history` lists them.")
     curves = good[version].curves
-    chosen = _read_settings(path, settings, curves)
-    return _put_in_force(current, curves, chosen, dry_run=dry_run, restores=good[version])
+    proposal = propose(current, curves, _read_settings(path, settings, curves), restores=good[version])
+    writes = proposal.is_new and not dry_run
+    if writes:
+        replace_current(current, proposal.thresholds)
+    return proposal.result(dry_run=dry_run, published=writes)
 
 
 def history(path: str | Path = "thresholds.toml") -> History:
@@ -117,38 +188,18 @@ def history(path: str | Path = "thresholds.toml") -> History:
     return History(str(path), dict(sorted(versions.items(), reverse=True)), now.version if now else None)
 
 
-def _put_in_force(
-    current: Current, curves: CurveSet, settings: Settings, *, dry_run: bool, restores: Thresholds | None = None
-) -> PublishResult:
-    previous = current.thresholds
-    after = _cells(settings, Publication(curves))
-    candidate = Thresholds(
-        version=current.next_version,
-        published_at=datetime.datetime.now(datetime.UTC),
-        run=restores.run if restores else (curves.evidence.runs or ("",))[-1],
-        curves=curves,
-        curves_sha256=curves.sha256(),
-        tables=tuple(_published_table(cell) for cell in after if cell.ranges[0].evidence),
-        restores=restores.version if restores else None,
-    )
-    before = Publication.of(previous) if previous else Publication()
-    changes = [change for cell in after for change in _changes(compile_cell(settings, before, cell.context), cell)]
-    new = previous is None or not _says_the_same(current, previous, candidate)
-    if new and not dry_run:
-        replace_current(current, candidate)
-    warnings = dict.fromkeys([*curves.evidence.warnings, *(warning for cell in after for warning in cell.warnings)])
-    if current.problem:
-        warnings[f"the file in force is broken and goes into the history: {current.problem}"] = None
-    return PublishResult(
-        path=str(current.path),
-        version=candidate.version,
-        previous_version=previous.version if previous else None,
-        published=new and not dry_run,
-        dry_run=dry_run,
-        changes=tuple(changes),
-        warnings=tuple(warnings),
-        restores=candidate.restores,
-    )
+def _effects(proposal: Proposal, chosen: Settings, lake: str | Path | None) -> tuple[Effect, ...]:
+    """The effect on what services sent lately, where they sent anything, and on an even mix."""
+    candidate, previous = proposal.thresholds.curves, proposal.current.thresholds
+    publication = Publication(candidate)
+    costs = CostDraws.of(candidate, previous.curves if previous else None)
+    workloads = [even_mix(chosen, publication, measured_sizes(*costs.evidence))]
+    if lake is not None:
+        traffic = recorded_traffic(lake, publication)
+        workloads = [traffic, *workloads] if traffic.sends else workloads
+    margin = chosen.publish.max_loss
+    plans = proposal.plan_before, proposal.plan_after
+    return tuple(expected_effect(workload, *plans, costs, margin=margin) for workload in workloads)
 
 
 def _read_settings(path: Path, settings: str | Path | None, curves: CurveSet) -> Settings:
@@ -158,88 +209,8 @@ def _read_settings(path: Path, settings: str | Path | None, curves: CurveSet) ->
     return dataclasses.replace(found, mode="decide")
 
 
-def _refuse_other_version(current: Current, expected_version: int | None) -> None:
+def _refuse_other_version(current: Current, expected_version: int | None) -> tuple[Refusal, ...]:
     in_force = current.thresholds.version if current.thresholds else 0
-    if expected_version is not None and expected_version != in_force:
-        raise PublishError(
-            f"{current.path} holds version {in_force}, the preview was made against {expected_version}; preview again"
-        )
-
-
-def _refuse_thin_evidence(curves: CurveSet) -> None:
-    evidence = curves.evidence
-    if not any(key.stage == "transport" and key.quantity == "latency_ns" for key in curves.curves):
-        raise PublishError("the fit holds no latency curve of any method; measure with `perfkit bench` first")
-    if evidence.launches < 1 or evidence.observations < 1:
-        raise PublishError(
-            f"the fit rests on {evidence.observations} observations in {evidence.launches} launches, must be at least "
-            "1 of each; measure with `perfkit bench` first"
-        )
-
-
-def _cells(settings: Settings, publication: Publication) -> tuple[Cell, ...]:
-    """The cells to publish: a pool that wants what `default` wants needs none of its own."""
-    default = settings.pools[DEFAULT_POOL]
-    return tuple(
-        compile_cell(settings, publication, context)
-        for context in known_contexts(settings, publication)
-        if context.pool == DEFAULT_POOL or settings.pool(context.pool) != default
-    )
-
-
-def _published_table(cell: Cell) -> PublishedTable:
-    context = cell.context
-    return PublishedTable(
-        pool="*" if context.pool == DEFAULT_POOL else context.pool,
-        goal=cell.goal,
-        kind=context.kind,
-        format=context.format,
-        compression=context.compression,
-        signalling=context.signalling,
-        ranges=tuple(_published_range(view) for view in range_views(cell)),
-    )
-
-
-def _published_range(view: RangeView) -> PublishedRange:
-    expected = view.expected
-    return PublishedRange(
-        up_to_bytes=view.part.end_bytes,
-        method=view.part.method,
-        expect_ns=expected.value if expected else 0.0,
-        measured=expected is not None and expected.measured,
-        interval=view.crossover,
-        n=expected.n if expected else 0,
-        alternatives={method: cost.value for method, cost in view.alternatives.items()},
-    )
-
-
-def _says_the_same(current: Current, previous: Thresholds, candidate: Thresholds) -> bool:
-    """Whether the file in force would not change but for its version and date."""
-    again = dataclasses.replace(
-        candidate, version=previous.version, published_at=previous.published_at, restores=previous.restores
-    )
-    text = to_toml(again, curves_name=curves_path(current.path).name)
-    return hashlib.sha256(text.encode()).hexdigest() == current.digest
-
-
-def _changes(before: Cell, after: Cell) -> Iterator[Change]:
-    """The stretches of sizes in which the two plans of a context take different methods."""
-    starts = sorted({part.start_bytes for part in (*before.ranges, *after.ranges)})
-    merged: list[tuple[float, float, str, str]] = []
-    for start, end in zip(starts, [*starts[1:], math.inf], strict=True):
-        old, new = before.at(start).method, after.at(start).method
-        if merged and merged[-1][2:] == (old, new):
-            merged[-1] = (merged[-1][0], end, old, new)
-        else:
-            merged.append((start, end, old, new))
-    for start, end, old, new in merged:
-        if old != new:
-            at_bytes = middle_bytes(PlanRange(start, end, new, ""))
-            expected = [_latency_ns(after, method, at_bytes) for method in (old, new)]
-            yield Change(after.name, start, end, old, new, at_bytes, *expected)
-
-
-def _latency_ns(cell: Cell, method: str, payload_bytes: float) -> float | None:
-    curves = cell.publication.curves
-    cost = method_cost(curves, method, cell.context, payload_bytes) if curves else None
-    return cost.value if cost else None
+    if expected_version is None or in_force == expected_version:
+        return ()
+    return (changed_meanwhile(str(current.path), in_force, expected_version),)

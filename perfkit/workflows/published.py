@@ -12,6 +12,8 @@ from perfkit.config.thresholds import Thresholds
 from perfkit.errors import ConfigError
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration
+from perfkit.workflows.effect import EFFECT_COLUMNS, Effect
+from perfkit.workflows.gate import Refusal
 
 __all__ = ["Change", "History", "PublishResult"]
 
@@ -58,6 +60,9 @@ class PublishResult:
         changes: where another method is taken than before.
         warnings: what weakens the evidence, or what was found on disk.
         restores: the earlier version that a rollback brought back.
+        effects: what it is expected, or was measured, to do to the cost of workloads; the first one counts most.
+        refusals: what is against it, overridden or not.
+        overridden: names of the refusals that were overridden.
     """
 
     path: str
@@ -68,6 +73,35 @@ class PublishResult:
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
     restores: int | None = None
+    effects: tuple[Effect, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    overridden: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything stands against it that was not overridden."""
+        return len(self.overridden) < len(self.refusals)
+
+    @property
+    def not_published(self) -> str:
+        """Why nothing was published, in a few words; empty where something was, or only a preview was asked for."""
+        if self.refused:
+            return f"refused ({', '.join(one.name for one in self.refusals)})"
+        return "" if self.published or self.dry_run else f"version {self.previous_version} already says this"
+
+    def refusal_text(self) -> str:
+        """Every reason against it, and what overrides which, for people."""
+        standing = [one for one in self.refusals if one.name not in self.overridden]
+        forcible = ", ".join(one.name for one in standing if one.forcible)
+        ending = f"`--force` (in Python `force=True`) overrides {forcible}" if forcible else "This cannot be forced"
+        lines = [f"version {self.version} of {self.path} is refused; what was in force stays in force"]
+        return "\n".join([*lines, *(f"- {one}" for one in standing), f"{ending}."])
+
+    def effect_table(self) -> ResultTable:
+        """What it does to the cost of each workload."""
+        rows = tuple(effect.cells() for effect in self.effects)
+        notes = tuple(dict.fromkeys(f"Cost {effect.method}." for effect in self.effects))
+        return ResultTable("Effect on the cost", EFFECT_COLUMNS, rows, notes, align_right=(1, 2, 4))
 
     def to_table(self) -> ResultTable:
         """The ranges that move, with the expected effect."""
@@ -77,6 +111,8 @@ class PublishResult:
     def _title(self) -> str:
         against = "the defaults" if self.previous_version is None else f"version {self.previous_version}"
         restored = f" (version {self.restores} again)" if self.restores else ""
+        if self.refused and not self.dry_run:
+            return f"Not published: version {self.version} of {self.path} against {against} is refused"
         if self.published:
             return f"Published version {self.version}{restored} to {self.path}; it replaces {against}"
         if self.dry_run:
@@ -85,7 +121,8 @@ class PublishResult:
 
     def _notes(self) -> tuple[str, ...]:
         moved = plural(len(self.changes), "range moves", ["ranges move"]) if self.changes else "No range moves"
-        return (f"{moved}.", *(f"Warning: {warning}" for warning in self.warnings))
+        reasons = (f"{'Overridden' if one.name in self.overridden else 'Refused'}: {one}" for one in self.refusals)
+        return (f"{moved}.", *(f"Warning: {warning}" for warning in self.warnings), *reasons)
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
@@ -93,10 +130,16 @@ class PublishResult:
         return plain | {
             "changes": [change.to_plain() for change in self.changes],
             "warnings": list(self.warnings),
+            "effects": [effect.to_plain() for effect in self.effects],
+            "effect": self.effects[0].to_plain() if self.effects else None,
+            "refusals": [refusal.to_plain() for refusal in self.refusals],
+            "overridden": list(self.overridden),
+            "refused": self.refused,
         }
 
     def _repr_html_(self) -> str:
-        return self.to_table().to_html()
+        effects = self.effect_table().to_html() if self.effects else ""
+        return self.to_table().to_html() + effects
 
     def __str__(self) -> str:
         # One table per context: as a column, its name would not leave enough of a terminal for the rest.
@@ -104,6 +147,8 @@ class PublishResult:
             ResultTable(context, _COLUMNS, tuple(map(_cells, changes)), (), align_right=(2, 4)).to_text()
             for context, changes in itertools.groupby(self.changes, key=lambda change: change.context)
         ]
+        if self.effects:
+            tables.append(self.effect_table().to_text())
         notes = "\n".join(textwrap.fill(note, 80) for note in self._notes())
         return "\n\n".join([textwrap.fill(self._title(), 80), *tables, notes])
 
@@ -138,7 +183,7 @@ class History:
                 rows.append((f"{mark}{version}", "damaged", "", "", str(entry)))
                 continue
             evidence = entry.curves.evidence
-            note = f"version {entry.restores} again" if entry.restores else ""
+            note = _history_note(entry)
             moment = f"{entry.published_at:%Y-%m-%d %H:%M}"
             rows.append((f"{mark}{version}", moment, entry.run, str(evidence.observations), note))
         columns = ("version", "published (UTC)", "run", "observations", "note")
@@ -153,7 +198,8 @@ class History:
                 versions.append({"version": version, "damaged": str(entry)})
             else:
                 published_at = entry.published_at.isoformat()
-                facts = {"published_at": published_at, "run": entry.run, "restores": entry.restores}
+                facts: dict[str, Any] = {"published_at": published_at, "run": entry.run, "restores": entry.restores}
+                facts["gate"] = dataclasses.asdict(entry.gate)
                 versions.append({"version": version, **facts})
         return {"path": self.path, "in_force": self.in_force, "versions": versions}
 
@@ -162,3 +208,11 @@ class History:
 
     def __str__(self) -> str:
         return self.to_table().to_text()
+
+
+def _history_note(entry: Thresholds) -> str:
+    """What a version brought back, what it was expected to do, and what was overridden for it."""
+    parts = [f"version {entry.restores} again"] if entry.restores else []
+    parts += [f"{effect.ratio - 1:+.1%} on {effect.workload}" for effect in entry.gate.effects[:1]]
+    parts += [f"forced: {', '.join(entry.gate.forced)}"] if entry.gate.forced else []
+    return "; ".join(parts)

@@ -15,7 +15,7 @@ import pytest
 from perfkit.cli import main
 from perfkit.cli.app import COMMANDS, commands
 from perfkit.config.fingerprint import FINGERPRINT_KEYS
-from perfkit.config.settings import _ENGINE_KEYS, _POOL_KEYS
+from perfkit.config.settings import _ENGINE_KEYS, _POOL_KEYS, _PUBLISH_KEYS
 from perfkit.measurement.presets import PRESETS
 from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
 from perfkit.schema import TABLES
@@ -138,8 +138,9 @@ def test_the_files_page_describes_every_key_of_the_fingerprint() -> None:
 
 def test_the_files_page_describes_every_setting() -> None:
     page = (ROOT / "docs/reference/files.md").read_text()
-    described = {key.rpartition(".")[2] for key in re.findall(r"^\| `((?:engine|pools)\.[\w.]+)`", page, re.MULTILINE)}
-    assert described == {*_ENGINE_KEYS, *_POOL_KEYS}
+    keys = re.findall(r"^\| `((?:engine|pools|publish)\.[\w.]+)`", page, re.MULTILINE)
+    described = {key.rpartition(".")[2] for key in keys}
+    assert described == {*_ENGINE_KEYS, *_POOL_KEYS, *_PUBLISH_KEYS}
 
 
 def test_the_scenario_file_that_is_shown_can_be_measured(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_observe_mode_does_not_change_what_is_published(path: Path, first: Fitte
     ("curves", "expected"),
     [
         (CurveSet({}), "no latency curve"),
-        ("no launches", "0 observations in 0 launches"),
+        ("no launches", "launches: the fit rests on 0 launches, must be at least 3"),
     ],
 )
 def test_evidence_that_is_far_too_thin_is_refused(path: Path, make_curves, curves, expected: str) -> None:
