@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from perfkit.lake.lake import DEFAULT_LAKE_PATH, Lake, open_lake
+from perfkit.lake.lake import LAKE_TABLES, Lake, open_lake
+from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RUN_STATUSES, RunRecord
 
-__all__ = ["DEFAULT_LAKE_PATH", "RUN_STATUSES", "Lake", "RunRecord", "open_lake"]
+__all__ = [
+    "DEFAULT_LAKE_PATH",
+    "LAKE_TABLES",
+    "RUN_STATUSES",
+    "Lake",
+    "RunRecord",
+    "journal_folder",
+    "open_lake",
+]

@@ -1,39 +1,49 @@
-"""The lake: one folder with a Delta table of transfers and one of runs.
+"""The lake: one folder with a Delta table of transfers, and one each of runs, decisions, events and rollups.
 
-Readers never lock anybody out: Delta's files are read by a DuckDB that lives in this process' memory, so that a
-notebook may stay open while a scheduled run appends.
+Readers never lock anybody out and never write: Delta's files are read by a DuckDB that lives in this process' memory,
+so that a notebook may stay open while a scheduled run appends.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from perfkit.errors import LakeError
-from perfkit.lake.delta import append_rows, conform, open_table
+from perfkit.errors import InputError, LakeError, UnknownNameError
+from perfkit.lake.delta import append_rows, conform, open_table, refuse_newer
+from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RunRecord, run_schema
-from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
+from perfkit.lake.snapshots import files_that_may_hold, stored_rows
+from perfkit.schema import JOURNALLED_TABLES, TABLES, TRANSFER_COLUMNS, arrow_schema
 from perfkit.tables import ResultTable
 
 if TYPE_CHECKING:
     import ibis
     import pyarrow
+    from deltalake import DeltaTable
 
-__all__ = ["DEFAULT_LAKE_PATH", "Lake", "open_lake"]
+__all__ = ["DEFAULT_LAKE_PATH", "LAKE_TABLES", "Lake", "open_lake"]
 
-DEFAULT_LAKE_PATH = "data/lake"
+LAKE_TABLES = ("transfers", "runs", *(name for name in TABLES if name != "transfers"))
+"""Every table of a lake."""
+
+_NEWEST: Mapping[str, int] = MappingProxyType({})
 
 
 class Lake:
     """Append and query; made by `open_lake`.
 
-    `transfers` and `runs` are Ibis tables of the version that is newest when they are asked for: they stay at that
-    version, however much is appended afterwards.
+    Every table is an Ibis table of the version that is newest when it is asked for, or of the version that the lake was
+    opened at: it stays at that version, however much is appended afterwards.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, versions: Mapping[str, int] = _NEWEST, undrained: bool = False) -> None:
         self.path = path
+        self._versions = MappingProxyType(dict(versions))
+        self._undrained = undrained
 
     @functools.cached_property
     def _connection(self) -> Any:
@@ -48,7 +58,34 @@ class Lake:
         Raises:
             LakeError: the table on disk cannot be read.
         """
-        return self._snapshot("transfers", arrow_schema())
+        return self._snapshot("transfers")
+
+    @property
+    def decisions(self) -> ibis.Table:
+        """What engines decided, as far as they record it: the columns of `perfkit.schema.DECISION_COLUMNS`.
+
+        Raises:
+            LakeError: the table on disk cannot be read.
+        """
+        return self._snapshot("decisions")
+
+    @property
+    def events(self) -> ibis.Table:
+        """What happened - published, rows lost, run deleted: the columns of `perfkit.schema.EVENT_COLUMNS`.
+
+        Raises:
+            LakeError: the table on disk cannot be read.
+        """
+        return self._snapshot("events")
+
+    @property
+    def rollups(self) -> ibis.Table:
+        """Histograms per minute, made of transfers: the columns of `perfkit.schema.ROLLUP_COLUMNS`.
+
+        Raises:
+            LakeError: the table on disk cannot be read.
+        """
+        return self._snapshot("rollups")
 
     @property
     def runs(self) -> ibis.Table:
@@ -59,7 +96,7 @@ class Lake:
         """
         import ibis
 
-        rows = self._snapshot("runs", run_schema())
+        rows = self._snapshot("runs")
         # Within one microsecond an end comes after its start.
         order = [rows.recorded_at.desc(), (rows.status == "running").asc()]
         newest = ibis.row_number().over(ibis.window(group_by=rows.run_id, order_by=order))
@@ -102,22 +139,77 @@ class Lake:
         row = pa.Table.from_pylist([dataclasses.asdict(record)], schema=run_schema())
         return append_rows(self.path / "runs", row)
 
+    def find_transfer(self, producer: str, epoch: int, producer_sequence: int) -> dict[str, Any] | None:
+        """One transfer by what makes it unique; None when the lake has no such row.
+
+        Reads only the files whose statistics allow the row: much less than a filter of `transfers`.
+
+        Args:
+            producer: journal slot that the row came through.
+            epoch: which holder of the slot wrote it.
+            producer_sequence: number of the row within its epoch, from 1.
+
+        Raises:
+            LakeError: the table on disk cannot be read.
+        """
+        table = self._open("transfers")
+        key = {"producer": producer, "epoch": epoch, "producer_sequence": producer_sequence}
+        files = [] if table is None else files_that_may_hold(table, key)
+        rows = stored_rows(self._connection, files, arrow_schema(), TRANSFER_COLUMNS)
+        if self._undrained:
+            rows = rows.union(self._undrained_rows("transfers", table))
+        found = rows.filter([rows[name] == value for name, value in key.items()]).to_pyarrow().to_pylist()
+        return found[0] if found else None
+
     def versions(self) -> dict[str, int]:
-        """The newest version of every table; -1 where nothing was ever appended."""
-        tables = {name: open_table(self.path / name) for name in ("transfers", "runs")}
+        """The version of every table that this lake reads; -1 where nothing was ever appended.
+
+        Raises:
+            LakeError: a table on disk cannot be read.
+        """
+        tables = {name: self._open(name) for name in LAKE_TABLES}
         return {name: -1 if table is None else int(table.version()) for name, table in tables.items()}
 
-    def _snapshot(self, name: str, schema: pyarrow.Schema) -> ibis.Table:
-        import ibis
-        import pyarrow as pa
+    def _open(self, name: str) -> DeltaTable | None:
+        version = self._versions.get(name)
+        if version == -1:
+            return None
+        table = open_table(self.path / name, version)
+        if table is None and version is not None:
+            raise LakeError(f"version {version} of table {self.path / name} cannot be read: there is no such table")
+        if table is not None:
+            refuse_newer(table)
+        return table
 
-        table = open_table(self.path / name)
-        uris = [] if table is None else table.file_uris()
-        if table is None or not uris:
-            # DuckDB reads every column of a file as nullable: so the empty table is, too.
-            return ibis.memtable(pa.schema([field.with_nullable(True) for field in schema]).empty_table())
-        # The version is part of the view's name: an expression made earlier keeps reading what it was made on.
-        return self._connection.read_parquet(uris, table_name=f"{name}_{table.version()}")
+    def _snapshot(self, name: str) -> ibis.Table:
+        schema = run_schema() if name == "runs" else arrow_schema(name)
+        while True:
+            table = self._open(name)
+            files = [] if table is None else table.file_uris()
+            if name in self._versions:
+                _refuse_removed(self.path / name, self._versions[name], files)
+            # The version is part of the view's name: an expression made earlier keeps reading what it was made on.
+            view = "" if table is None else f"{name}_{table.version()}"
+            rows = stored_rows(self._connection, files, schema, TABLES.get(name, ()), view)
+            if not (self._undrained and name in JOURNALLED_TABLES):
+                return rows
+            waiting = self._undrained_rows(name, table)
+            if name in self._versions or self._is_newest(name, table):
+                return rows.union(waiting)
+            # A drain moved rows meanwhile: they may have been trimmed before they were looked for in the journal.
+
+    def _undrained_rows(self, name: str, table: DeltaTable | None) -> ibis.Table:
+        import ibis
+
+        from perfkit.lake.undrained import read_undrained
+
+        schema = arrow_schema(name)
+        rows = read_undrained(journal_folder(self.path), name, table)
+        return ibis.memtable(rows.cast(schema.remove_metadata()))
+
+    def _is_newest(self, name: str, table: DeltaTable | None) -> bool:
+        newest = self._open(name)
+        return (newest and newest.version()) == (table and table.version())
 
     def to_table(self) -> ResultTable:
         """The newest runs, at most ten."""
@@ -144,23 +236,46 @@ class Lake:
         return self.to_table().to_html()
 
 
-def open_lake(path: str | Path = DEFAULT_LAKE_PATH) -> Lake:
+def _refuse_removed(path: Path, version: int, files: list[str]) -> None:
+    """Say that a version is gone before a query fails on the first file that is not there."""
+    gone = [file for file in files if not Path(file).exists()]
+    if gone:
+        raise LakeError(
+            f"version {version} of table {path} cannot be read any more: {len(gone)} of its {len(files)} files were "
+            "removed by `perfkit maintain`. Pin versions that you need later, or read the newest"
+        )
+
+
+def open_lake(
+    path: str | Path = DEFAULT_LAKE_PATH, *, versions: Mapping[str, int] | None = None, undrained: bool = False
+) -> Lake:
     """Open a lake; a folder that does not exist yet is an empty lake and is made by the first append.
 
     Args:
         path: folder of the tables, relative to the current folder.
+        versions: version by table to read instead of the newest, as `Lake.versions` gave them: time travel.
+        undrained: also show rows that wait in the journal beside the lake, each row once.
 
     Returns:
         The lake. Opening it touches no table yet.
 
     Raises:
         LakeError: `path` is a file.
+        UnknownNameError: `versions` names a table that a lake does not have.
+        InputError: a version is below -1.
 
     >>> lake = open_lake("a/folder/that/does/not/exist")
-    >>> lake.versions(), lake.transfers.count().to_pyarrow().as_py()
-    ({'transfers': -1, 'runs': -1}, 0)
+    >>> lake.versions()
+    {'transfers': -1, 'runs': -1, 'decisions': -1, 'events': -1, 'rollups': -1}
+    >>> lake.transfers.count().to_pyarrow().as_py()
+    0
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise LakeError(f"lake {folder} is a file, must be a folder; give the folder that holds transfers/ and runs/")
-    return Lake(folder)
+    for name, version in (versions or {}).items():
+        if name not in LAKE_TABLES:
+            raise UnknownNameError("table", name, LAKE_TABLES)
+        if version < -1:
+            raise InputError(f"version of {name} == {version}, must be 0 or more, or -1 for a table without rows")
+    return Lake(folder, versions=versions or _NEWEST, undrained=undrained)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from perfkit.errors import InputError, LakeError, UnknownNameError
-from perfkit.lake import RUN_STATUSES, Lake, RunRecord, open_lake
+from perfkit.lake import LAKE_TABLES, RUN_STATUSES, Lake, RunRecord, open_lake
 from perfkit.lake.records import run_schema
 from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
 
@@ -54,7 +54,7 @@ def test_a_missing_lake_is_empty_with_the_right_columns(lake: Lake) -> None:
     assert lake.transfers.to_pyarrow().num_rows == 0
     assert lake.transfers.columns == tuple(column.name for column in TRANSFER_COLUMNS)
     assert lake.runs.to_pyarrow().schema.names == run_schema().names
-    assert lake.versions() == {"transfers": -1, "runs": -1}
+    assert lake.versions() == dict.fromkeys(LAKE_TABLES, -1)
     assert "perfkit bench" in str(lake.to_table())
     assert not lake.path.exists()
 

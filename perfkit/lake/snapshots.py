@@ -1,0 +1,63 @@
+"""Rows of a Delta table's files as an Ibis table: the columns of today, whatever perfkit wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perfkit.lake.checkpoints import table_path
+from perfkit.schema import Column
+
+if TYPE_CHECKING:
+    import ibis
+    import pyarrow
+    from deltalake import DeltaTable
+
+__all__ = ["files_that_may_hold", "stored_rows"]
+
+
+def stored_rows(
+    connection: Any, files: Sequence[str], schema: pyarrow.Schema, columns: Sequence[Column], view: str = ""
+) -> ibis.Table:
+    """The rows of some files of one table, read when the expression is run.
+
+    Args:
+        connection: the Ibis backend that reads them.
+        files: paths of Parquet files; none make an empty table.
+        schema: the columns that the table has today; those that the files lack get their default.
+        columns: where the defaults stand.
+        view: name under which DuckDB knows the rows; one of its own without it.
+    """
+    import ibis
+    import pyarrow as pa
+
+    if not files:
+        # DuckDB reads every column of a file as nullable: so the empty table is, too.
+        return ibis.memtable(pa.schema([field.with_nullable(True) for field in schema]).empty_table())
+    rows: ibis.Table = connection.read_parquet(list(files), table_name=view or None)
+    types = ibis.Schema.from_pyarrow(schema)
+    missing = {
+        column.name: ibis.literal(column.default, types[column.name].copy(nullable=True))
+        for column in columns
+        if column.name not in rows.columns
+    }
+    return rows.mutate(**missing).select(schema.names) if missing else rows
+
+
+def files_that_may_hold(table: DeltaTable, key: Mapping[str, object]) -> list[str]:
+    """The files of a table that can hold a row with these values, judged by the smallest and largest of each file.
+
+    A file without statistics of a column may hold anything.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    actions = pa.table(table.get_add_actions(flatten=True))
+    may = pa.repeat(True, actions.num_rows)
+    for name, value in key.items():
+        if f"min.{name}" in actions.column_names:
+            low, high = actions.column(f"min.{name}"), actions.column(f"max.{name}")
+            within = pc.and_(pc.less_equal(low, value), pc.greater_equal(high, value))
+            may = pc.and_(may, pc.fill_null(within, True))
+    path = table_path(table)
+    return [str(path / name) for name in actions.filter(may).column("path").to_pylist()]
