@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_if_due",
     "clean_log",
+    "log_needed_from",
     "sync_files",
     "table_path",
 ]
@@ -54,15 +56,36 @@ def checkpoint_if_due(table: DeltaTable) -> bool:
 
 
 def checkpoint(table: DeltaTable) -> None:
-    """Write a checkpoint of the version that `table` is at, and make it durable.
+    """Write a checkpoint of the version that `table` is at, unless it has one, and make it durable.
 
     Raises:
         DeltaError, OSError: it could not be written; the table is as it was.
     """
     log = table_path(table) / "_delta_log"
-    table.create_checkpoint()
+    file = log / f"{table.version():020}.checkpoint.parquet"
+    if not file.exists():
+        table.create_checkpoint()
     # Readers trust a checkpoint more than the commits before it: half of one after a power cut would cost the table.
-    sync_files([log / f"{table.version():020}.checkpoint.parquet", log / "_last_checkpoint"])
+    sync_files([file, log / "_last_checkpoint"])
+
+
+def log_needed_from(path: Path, keep_hours: int) -> int:
+    """The newest checkpoint from which every version of the last hours can be read: earlier entries may go.
+
+    Args:
+        path: folder of the table; its newest version has a checkpoint.
+        keep_hours: versions that are younger stay readable, 0 or more.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    entries = [(entry, file) for file in (path / "_delta_log").iterdir() if (entry := _LOG_ENTRY.fullmatch(file.name))]
+    since = time.time() - keep_hours * 3600
+    newest = max(int(entry[1]) for entry, _ in entries)
+    young = [int(entry[1]) for entry, file in entries if file.suffix == ".json" and file.stat().st_mtime >= since]
+    first_young = min(young, default=newest)
+    checkpoints = (int(entry[1]) for entry, file in entries if file.suffix == ".parquet")
+    return max((version for version in checkpoints if version <= first_young), default=0)
 
 
 def clean_log(path: Path, *, before_version: int, keep_versions: Collection[int]) -> int:

@@ -1,0 +1,152 @@
+"""Rewrite what a Delta table holds: replace and delete rows, compact files, remove what no version in use needs.
+
+Each call is one commit or none. Like appending, it is written without hooks: checkpoints and the log are taken care of
+by `perfkit.lake.checkpoints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfkit.errors import LakeError
+from perfkit.lake.checkpoints import table_path
+from perfkit.lake.delta import ROWS_PER_ROW_GROUP, ConflictError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from deltalake import DeltaTable
+
+__all__ = ["compact_files", "delete_rows", "remove_files", "replace_rows", "rewriting"]
+
+_TARGET_FILE_BYTES = 128 * 2**20
+_HOOKS_OFF = {"create_checkpoint": False, "cleanup_expired_logs": False}
+
+
+def replace_rows(
+    table: DeltaTable,
+    rows: pyarrow.Table | pyarrow.RecordBatchReader,
+    *,
+    predicate: str | None,
+    marks: Mapping[str, int],
+    new_schema: bool = False,
+) -> None:
+    """Replace the rows that a predicate describes in one commit, with marks that are true exactly from then on.
+
+    Args:
+        table: at the version that the rows were made from; it is at the new version afterwards.
+        rows: what takes their place; each of them fulfils the predicate.
+        predicate: SQL; None replaces every row.
+        marks: application transactions: version by application id.
+        new_schema: whether the table takes the schema of the rows.
+
+    Raises:
+        ConflictError: another writer committed since `table` was opened.
+        LakeError: the rows could not be written. The table stays at the version that it had.
+    """
+    from deltalake import Transaction, write_deltalake
+
+    transactions = [Transaction(name, version) for name, version in marks.items()]
+    with rewriting(table_path(table)):
+        write_deltalake(
+            table,
+            rows,
+            mode="overwrite",
+            predicate=predicate,
+            schema_mode="overwrite" if new_schema else None,
+            writer_properties=_writer_properties(),
+            **_commit(transactions),
+        )
+
+
+def delete_rows(table: DeltaTable, predicate: str) -> int:
+    """Delete the rows that a predicate describes in one commit, and say how many they were.
+
+    Raises:
+        ConflictError: another writer committed since `table` was opened.
+        LakeError: the rows could not be deleted. The table stays at the version that it had.
+    """
+    with rewriting(table_path(table)):
+        metrics = table.delete(predicate, writer_properties=_writer_properties(), **_commit())
+    return int(metrics.get("num_deleted_rows", 0))
+
+
+def compact_files(table: DeltaTable) -> int:
+    """Merge small files in one commit, rows in their order, and say how many files there are less.
+
+    Raises:
+        ConflictError: another writer removed files since `table` was opened.
+        LakeError: the files could not be written. The table stays at the version that it had.
+    """
+    with rewriting(table_path(table)):
+        metrics = table.optimize.compact(
+            target_size=_TARGET_FILE_BYTES, writer_properties=_writer_properties(), **_commit()
+        )
+    return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
+
+
+def remove_files(table: DeltaTable, *, keep_versions: Collection[int], keep_hours: int, dry_run: bool) -> list[Path]:
+    """Remove files that neither the newest version nor a kept one needs, with what killed writers left behind.
+
+    Args:
+        table: at its newest version.
+        keep_versions: versions that stay readable.
+        keep_hours: files that were in use so recently stay, for readers of earlier versions and for writers that have
+            not committed yet; 0 or more.
+        dry_run: only say which.
+
+    Returns:
+        The files.
+
+    Raises:
+        LakeError: a file could not be removed; run again.
+    """
+    path = table_path(table)
+    with rewriting(table_path(table)):
+        names = table.vacuum(
+            retention_hours=keep_hours,
+            enforce_retention_duration=False,
+            full=True,
+            keep_versions=sorted(keep_versions),
+            dry_run=dry_run,
+            **_commit(),
+        )
+    return [path / name for name in names]
+
+
+def _commit(transactions: Collection[Any] = ()) -> dict[str, Any]:
+    from deltalake import CommitProperties, PostCommitHookProperties
+
+    return {
+        "commit_properties": CommitProperties(app_transactions=list(transactions), max_commit_retries=0),
+        "post_commithook_properties": PostCommitHookProperties(**_HOOKS_OFF),
+    }
+
+
+def _writer_properties() -> Any:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="SNAPPY", max_row_group_size=ROWS_PER_ROW_GROUP)
+
+
+@contextmanager
+def rewriting(path: Path) -> Iterator[None]:
+    """Explain what goes wrong while the table in a folder is rewritten.
+
+    Raises:
+        ConflictError: another writer committed first.
+        LakeError: anything else that deltalake or the disk refused.
+    """
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ConflictError(f"another writer committed to {path} first: {error}; try again") from error
+    except (DeltaError, OSError) as error:
+        raise LakeError(
+            f"table {path} could not be rewritten: {error}; it stays at its last version and nothing is lost. Check "
+            f"the free space and the permissions of {path.parent} (df -h, ls -ld), then run again"
+        ) from error

@@ -1,0 +1,358 @@
+"""Rollups: per minute, and whatever else distinguishes transfers, a histogram of their latency, made of the rows.
+
+They are rebuilt from rows, whole days at a time and in one commit, and never counted up: a roll-up that runs twice, or
+that was killed in the middle, leaves the same table. Days whose rows retention has deleted are frozen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perfkit.errors import UnknownNameError
+from perfkit.lake.checkpoints import checkpoint_if_due
+from perfkit.lake.delta import commit_rows, open_or_create, open_table
+from perfkit.lake.durability import sync_table
+from perfkit.lake.lake import Lake
+from perfkit.lake.rewriting import replace_rows
+from perfkit.schema import ROLLUP_COLUMNS, arrow_schema
+from perfkit.stats.histogram import GAMMA, ZERO_BUCKET, LogHistogram
+from perfkit.tables import ResultTable, plural
+from perfkit.units import format_duration
+
+if TYPE_CHECKING:
+    import ibis
+    import pyarrow
+    from deltalake import DeltaTable
+
+__all__ = ["ROLLED_UP_BY", "RolledUp", "RollupQuantiles", "RollupResult", "day_number", "quantiles", "roll_up"]
+
+_DAY_S = 86_400
+_EPOCH = datetime.date(1970, 1, 1)
+_NAMES = tuple(column.name for column in ROLLUP_COLUMNS)
+ROLLED_UP_BY = _NAMES[: _NAMES.index("transfers")]
+"""What distinguishes a rollup from the others: the minute, and what the transfers agree in."""
+
+_TRANSFERS_MARK = "transfers"
+_FROZEN_MARK = "frozen before day"
+_SHOWN_QUANTILES = (0.5, 0.95, 0.99, 0.999)
+_CHECKED = ("transfers", "failures", "payload_bytes", "latency_sum_ns")
+
+
+@dataclasses.dataclass(frozen=True)
+class RollupResult:
+    """What a roll-up did.
+
+    Args:
+        rebuilt: days (UTC) that were built from their rows, ascending.
+        frozen: how many days are frozen, because their rows were deleted.
+        transfers: rows that were rolled up now.
+        rollups: rows that the rollups of these days have.
+        version: version of the `rollups` table; -1 where nothing was ever rolled up.
+        warnings: what is not in the rollups, and why.
+    """
+
+    rebuilt: tuple[datetime.date, ...]
+    frozen: int
+    transfers: int
+    rollups: int
+    version: int
+    warnings: tuple[str, ...] = ()
+
+    def to_table(self) -> ResultTable:
+        """One row per day that was rebuilt."""
+        rows = tuple((day.isoformat(),) for day in self.rebuilt)
+        made = f"{plural(self.transfers, 'transfer')} rolled up into {plural(self.rollups, 'row')}"
+        notes = (made, f"{plural(self.frozen, 'day')} frozen", *self.warnings)
+        return ResultTable("Rollups", ("day",), rows, notes)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The result as values that JSON can hold."""
+        return {**dataclasses.asdict(self), "rebuilt": [day.isoformat() for day in self.rebuilt]}
+
+    def _repr_html_(self) -> str:
+        return self.to_table().to_html()
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+
+def roll_up(
+    lake: Lake, *, first_day: datetime.date = _EPOCH, freeze_before: datetime.date = _EPOCH, dry_run: bool = False
+) -> RollupResult:
+    """Build the rollups of the days whose rows have changed.
+
+    A day is rebuilt when its rollups do not add up to its rows. Rows without a time are in no minute, and in no rollup.
+
+    Args:
+        lake: the lake; nobody else may roll it up at the same time (`perfkit maintain` holds the lake's lock).
+        first_day: days before it are left out.
+        freeze_before: days before it are not rebuilt again once they have rollups: their rows are about to be deleted.
+        dry_run: only say which days would be rebuilt.
+
+    Returns:
+        What was done. The table is durable on disk.
+
+    Raises:
+        LakeError: a table cannot be read or written; the rollups are as they were.
+    """
+    table = open_table(lake.path / "rollups") if dry_run else _open_for_writing(lake)
+    version_read = lake.versions()[
+        "transfers"
+    ]  # or an earlier one than is read: what comes meanwhile is seen next time
+    rows, kept = _sums(_dated(lake.transfers)), _sums(lake.rollups)
+    frozen_before = max(_mark(table, _FROZEN_MARK), day_number(freeze_before))
+    frozen = sorted(day for day in kept if day < frozen_before)
+    differing = (day for day in {*rows, *kept} if rows.get(day) != kept.get(day))
+    changed = sorted(day for day in differing if day >= day_number(first_day) and day not in frozen)
+    built = 0
+    if table is not None and not dry_run:
+        marks = {_TRANSFERS_MARK: version_read, _FROZEN_MARK: frozen_before}
+        built = _commit(lake, table, changed, marks)
+    return RollupResult(
+        rebuilt=tuple(_EPOCH + datetime.timedelta(day) for day in changed),
+        frozen=len(frozen),
+        transfers=sum(rows[day]["transfers"] + rows[day]["failures"] for day in changed if day in rows),
+        rollups=built,
+        version=-1 if table is None else int(table.version()),
+        warnings=_left_out(lake.transfers, frozen),
+    )
+
+
+def _open_for_writing(lake: Lake) -> DeltaTable:
+    return open_or_create(lake.path / "rollups", arrow_schema("rollups"))
+
+
+def _mark(table: DeltaTable | None, name: str) -> int:
+    return 0 if table is None else int(table.transaction_version(name) or 0)
+
+
+def _commit(lake: Lake, table: DeltaTable, days: Sequence[int], marks: Mapping[str, int]) -> int:
+    """Replace the rollups of some days by what their rows say, and say how many they are."""
+    built = _build(lake.transfers, days)
+    if days:
+        replace_rows(table, built, predicate=_within(days), marks=marks)
+    elif any(_mark(table, name) < mark for name, mark in marks.items()):
+        commit_rows(table, built, marks)
+    checkpoint_if_due(table)
+    sync_table(table)  # only now may the rows be deleted
+    return int(built.num_rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class RolledUp:
+    """Rollups that were merged.
+
+    Args:
+        group: what they agree in, by column.
+        histogram: their latencies in nanoseconds.
+        failures: transfers that failed.
+        payload_bytes: bytes moved by those that succeeded.
+    """
+
+    group: Mapping[str, Any]
+    histogram: LogHistogram
+    failures: int
+    payload_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RollupQuantiles:
+    """Latency quantiles by group, each within 1 % of the exact one.
+
+    Args:
+        by: the columns that make a group.
+        groups: in the order of their values.
+    """
+
+    by: tuple[str, ...]
+    groups: tuple[RolledUp, ...]
+
+    def to_table(self) -> ResultTable:
+        """One row per group."""
+        rows = tuple(
+            (
+                *(str(one.group[name]) for name in self.by),
+                *(format_duration(one.histogram.quantile(q)) for q in _SHOWN_QUANTILES),
+                f"{one.histogram.count:,}",
+                f"{one.failures:,}",
+            )
+            for one in self.groups
+        )
+        columns = (*self.by, *(f"p{100 * q:g}" for q in _SHOWN_QUANTILES), "n", "failed")
+        right = tuple(range(len(self.by), len(columns)))
+        return ResultTable("Latency from rollups", columns, rows, ("Within 1 % of the rows' quantiles.",), right)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The quantiles in nanoseconds as values that JSON can hold."""
+        return {
+            "by": list(self.by),
+            "groups": [
+                {
+                    **{name: _plain(value) for name, value in one.group.items()},
+                    **{f"p{100 * q:g}": one.histogram.quantile(q) for q in _SHOWN_QUANTILES},
+                    "n": one.histogram.count,
+                    "failures": one.failures,
+                    "payload_bytes": one.payload_bytes,
+                }
+                for one in self.groups
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        return self.to_table().to_html()
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+
+def quantiles(rollups: ibis.Table, by: Sequence[str] = ("method",)) -> RollupQuantiles:
+    """Merge rollups to the latency quantiles of any grouping.
+
+    Args:
+        rollups: `Lake.rollups`, or what a filter leaves of it.
+        by: columns of `ROLLED_UP_BY`; none of them gives one group of everything.
+
+    Returns:
+        The groups with their histograms: p50, p95, p99 and p99.9 at a glance, `histogram.quantile` for any other.
+
+    Raises:
+        UnknownNameError: the rollups are not distinguished by a column.
+    """
+    for name in by:
+        if name not in ROLLED_UP_BY:
+            raise UnknownNameError("column", name, ROLLED_UP_BY)
+    pairs = rollups.mutate(pair=rollups.bucket.zip(rollups.bucket_transfers).unnest())
+    first, second = pairs.pair.type().names
+    pairs = pairs.mutate(number=pairs.pair[first], filled=pairs.pair[second])
+    filled = pairs.group_by([*by, "number"]).agg(filled=pairs.filled.sum().cast("int64"))
+    buckets: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+    for row in filled.order_by([*by, "number"]).to_pyarrow().to_pylist():
+        buckets.setdefault(tuple(row[name] for name in by), []).append((row["number"], row["filled"]))
+    totals = (rollups.group_by(list(by)) if by else rollups).agg(
+        failures=rollups.failures.sum().cast("int64"),
+        payload_bytes=rollups.payload_bytes.sum().cast("int64"),
+        minimum=rollups.latency_min_ns.min(),
+        maximum=rollups.latency_max_ns.max(),
+    )
+    rows = totals.order_by(list(by)).to_pyarrow().to_pylist() if by else totals.to_pyarrow().to_pylist()
+    groups = tuple(_merged(row, by, buckets.get(tuple(row[name] for name in by), [])) for row in rows)
+    return RollupQuantiles(tuple(by), tuple(one for one in groups if one.histogram.count or one.failures))
+
+
+def _merged(row: Mapping[str, Any], by: Sequence[str], buckets: Sequence[tuple[int, int]]) -> RolledUp:
+    import numpy as np
+
+    numbers, counts = np.array(buckets, np.int64).reshape(-1, 2).T
+    histogram = (
+        LogHistogram(numbers, counts, float(row["minimum"]), float(row["maximum"]))
+        if len(buckets)
+        else LogHistogram.from_values(())
+    )
+    return RolledUp({name: row[name] for name in by}, histogram, row["failures"] or 0, row["payload_bytes"] or 0)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime.datetime) else value
+
+
+def day_number(day: datetime.date) -> int:
+    """Days since 1970-01-01."""
+    return (day - _EPOCH).days
+
+
+def _dated(transfers: ibis.Table) -> ibis.Table:
+    """Transfers with what a rollup says of them; those without a time are in no minute."""
+    import ibis
+
+    dated = transfers.filter(transfers.observed_at.notnull())
+    ok, latency_ns = dated.ok, dated.latency_ns
+    logarithm = latency_ns.cast("float64").nullif(0.0).ln()
+    bucket = ibis.ifelse(latency_ns <= 0, ZERO_BUCKET, (logarithm / math.log(GAMMA)).ceil().cast("int32"))
+    return dated.mutate(
+        minute=dated.observed_at.truncate("minute"),
+        size_class=ibis.greatest(dated.payload_bytes, 1).log2().floor().cast("int32"),
+        bucket=ok.ifelse(bucket, ibis.null()).cast("int32"),
+        transfers=ok.cast("int64"),
+        failures=(~ok).cast("int64"),
+        payload_bytes=ok.ifelse(dated.payload_bytes, 0),
+        latency_sum_ns=ok.ifelse(latency_ns, 0),
+    )
+
+
+def _day(minute: ibis.Value) -> ibis.Value:
+    return minute.epoch_seconds() // _DAY_S
+
+
+def _sums(rows: ibis.Table) -> dict[int, dict[str, int]]:
+    """What each day adds up to, by the number of the day."""
+    sums = {name: rows[name].sum().cast("int64") for name in _CHECKED}
+    found = rows.group_by(day=_day(rows.minute).cast("int64")).agg(**sums).to_pyarrow().to_pylist()
+    return {row.pop("day"): row for row in found}
+
+
+def _build(transfers: ibis.Table, days: Sequence[int]) -> pyarrow.Table:
+    """The rollups of some days, in the order of their minutes."""
+    import pyarrow as pa
+
+    schema = arrow_schema("rollups")
+    if not days:
+        return schema.empty_table()
+    rows = _dated(transfers)
+    rows = rows.filter(_day(rows.minute).isin(days))
+    sums = {name: rows[name].sum().cast("int64") for name in _CHECKED}
+    by_bucket = rows.group_by([*ROLLED_UP_BY, "bucket"]).agg(
+        **sums,
+        latency_min_ns=rows.latency_ns.min(where=rows.ok),
+        latency_max_ns=rows.latency_ns.max(where=rows.ok),
+    )
+    is_filled = by_bucket.bucket.notnull()
+    built = by_bucket.group_by(list(ROLLED_UP_BY)).agg(
+        **{name: by_bucket[name].sum().cast("int64") for name in _CHECKED},
+        latency_min_ns=by_bucket.latency_min_ns.min(),
+        latency_max_ns=by_bucket.latency_max_ns.max(),
+        # What failed is in no bucket; where everything failed, there is no bucket at all.
+        bucket=by_bucket.bucket.collect(where=is_filled, order_by=by_bucket.bucket),
+        bucket_transfers=by_bucket.transfers.collect(where=is_filled, order_by=by_bucket.bucket),
+    )
+    table = built.order_by(list(ROLLED_UP_BY)).select(schema.names).to_pyarrow()
+    filled = [_empty_for_null(column) for column in table.columns]
+    return pa.table(filled, names=table.column_names).cast(schema)
+
+
+def _empty_for_null(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+    """DuckDB collects nothing to null; a rollup of failures only has an empty histogram."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.fill_null(column, pa.scalar([], column.type)) if pa.types.is_list(column.type) else column
+
+
+def _within(days: Sequence[int]) -> str:
+    """The minutes of some days, as SQL for deltalake; neighbouring days become one range."""
+    begins = [day for day in days if day - 1 not in days]
+    ends = [day + 1 for day in days if day + 1 not in days]
+    return " or ".join(
+        f"(minute >= '{_midnight(begin)}' and minute < '{_midnight(end)}')"
+        for begin, end in zip(begins, ends, strict=True)
+    )
+
+
+def _midnight(day: int) -> str:
+    return f"{(_EPOCH + datetime.timedelta(day)).isoformat()}T00:00:00Z"
+
+
+def _left_out(transfers: ibis.Table, frozen: Sequence[int]) -> tuple[str, ...]:
+    """What the rollups lack. Rows of runs may be left of a frozen day because they are pinned: these were counted."""
+    undated = int(transfers.filter(transfers.observed_at.isnull()).count().to_pyarrow().as_py())
+    dated = _dated(transfers.filter(transfers.run_id == ""))
+    late = int(dated.filter(_day(dated.minute).isin(frozen)).count().to_pyarrow().as_py()) if frozen else 0
+    warnings = []
+    if undated:
+        warnings.append(f"{plural(undated, 'transfer')} without a time: in no rollup, and never too old to be kept")
+    if late:
+        warnings.append(f"{plural(late, 'transfer')} came after their day was frozen: in no rollup")
+    return tuple(warnings)
