@@ -18,15 +18,19 @@ __all__ = ["publish_command"]
 @lake_option
 @settings_option
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--force", is_flag=True, help="Override refusals; the published file says which.")
 @click.option("--rollback", is_flag=True, help="Put the version before this one back into force.")
 @click.option("--version", type=click.IntRange(min=1), help="With --rollback: the version to go back to.")
 @click.option("--history", "show_history", is_flag=True, help="List the versions that were published.")
 @json_option
+@click.pass_context
 def publish_command(
+    context: click.Context,
     run_id: str | None,
     lake: str,
     settings: Path,
     dry_run: bool,
+    force: bool,
     rollback: bool,
     version: int | None,
     show_history: bool,
@@ -34,11 +38,14 @@ def publish_command(
 ) -> None:
     """Fit a run and publish thresholds.toml with its curves.
 
-    Atomic; every earlier version is kept and can be put back. Refused when the
-    evidence is too thin or the file changed meanwhile.
+    Atomic; every earlier version is kept and can be put back. Exit code 1 when it
+    is refused (with --dry-run: when it would be), with every reason: evidence
+    that is too thin or of another host, a loss, a step too large.
     """
-    if show_history and (dry_run or rollback):
+    if show_history and (dry_run or rollback or force):
         raise InputError("--history only lists what was published; give it alone")
+    if rollback and force:
+        raise InputError("--rollback is refused by nothing that --force overrides; leave --force out")
     if version is not None and not rollback:
         raise InputError("--version names the version to go back to; give it together with --rollback")
     from perfkit.workflows import publish as publishing
@@ -52,5 +59,8 @@ def publish_command(
         if rollback:
             result = publishing.rollback(thresholds, version, settings=chosen, dry_run=dry_run)
         else:
-            result = publishing.publish(fit_run(lake, run_id), path=thresholds, settings=chosen, dry_run=dry_run)
+            result = publishing.publish_if_sound(
+                fit_run(lake, run_id), path=thresholds, settings=chosen, lake=lake, dry_run=dry_run, force=force
+            )
     show(result, as_json=as_json)
+    context.exit(1 if result.refused else 0)

@@ -110,7 +110,8 @@ def _is_effect(value: object) -> bool:
         isinstance(value, dict)
         and set(value) == set(_EFFECT_KEYS)
         and all(isinstance(value[key], str) for key in ("on", "verdict"))
-        and all(_is_number(value[key]) for key in ("ratio", "n", "changed"))
+        and all(_is_number(value[key]) for key in ("ratio", "changed"))
+        and isinstance(value["n"], int)
         and isinstance(value["ci"], list)
         and len(value["ci"]) == 2
         and all(map(_is_number, value["ci"]))
@@ -118,9 +119,10 @@ def _is_effect(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
+    """Whether it is a number that Python can compute with; an interval may be open, so it may be infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) < 2**63  # neither NaN nor infinite
+    return -(2**63) < value < 2**63 or value in (math.inf, -math.inf)
 
 
 def _rounded(value: float) -> float:

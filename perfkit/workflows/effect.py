@@ -63,6 +63,8 @@ class Ratio:
         return EQUIVALENT if 1 - margin <= self.low and self.high <= 1 + margin else INCONCLUSIVE
 
     def __str__(self) -> str:
+        if math.isinf(self.high):
+            return "unknown"
         return f"{self.value - 1:+.1%} ({self.low - 1:+.1%} to {self.high - 1:+.1%})"
 
 
@@ -114,7 +116,14 @@ class Effect:
     def cells(self) -> tuple[str, ...]:
         """The effect as one row of a table; see `EFFECT_COLUMNS`."""
         changed = f"{self.share_changed:.0%} ({self.share_of_bytes_changed:.0%})"
-        return self.workload, f"{self.n:,}", changed, str(self.ratio), f"{self.total.value - 1:+.1%}", self.verdict
+        return (
+            self.workload,
+            f"{self.n:,}",
+            changed,
+            str(self.ratio),
+            f"{'' if math.isinf(self.total.high) else f'{self.total.value - 1:+.1%}'}",
+            self.verdict,
+        )
 
     def to_table(self) -> ResultTable:
         """One row, and how it came about."""
@@ -149,30 +158,31 @@ class CostDraws:
     measurements that disagree.
 
     Args:
-        evidence: one or two sets of curves.
+        evidence: the candidate's curves; then those in force, where they are of the same host.
+        averaged: whether both count where both know a cost; otherwise those in force only fill gaps.
         deviates: standard normal draws by set and curve; the first one is 0, the point estimate.
     """
 
     evidence: tuple[CurveSet, ...]
+    averaged: bool
     deviates: Mapping[tuple[int, CurveKey], Floats] = dataclasses.field(repr=False)
 
     @staticmethod
     def of(candidate: CurveSet, in_force: CurveSet | None = None) -> CostDraws:
-        """The draws of a candidate, and of what is in force where that is another measurement of the same host."""
-        evidence: tuple[CurveSet, ...] = (candidate,)
-        if in_force is not None and independent(candidate, in_force):
-            evidence = (candidate, in_force)
+        """The draws of a candidate and of what is in force."""
+        evidence = (candidate,) if in_force is None or not _same_host(candidate, in_force) else (candidate, in_force)
         random = np.random.default_rng(_SEED)
         keys = ((index, key) for index, curves in enumerate(evidence) for key in sorted(curves.curves, key=str))
-        return CostDraws(evidence, {key: _deviates(random) for key in keys})
+        averaged = in_force is not None and independent(candidate, in_force)
+        return CostDraws(evidence, averaged, {key: _deviates(random) for key in keys})
 
     def log_costs(self, method: str, context: Context, goal: str, sizes: Sequence[float]) -> Floats | None:
         """Logarithms of the cost by size and draw; the first draw is the estimate. None where no curve knows it."""
-        found = [self._log_costs(index, method, context, goal, sizes) for index in range(len(self.evidence))]
+        found = (self._log_costs(index, method, context, goal, sizes) for index in range(len(self.evidence)))
         known = [costs for costs in found if costs is not None]
         if not known:
             return None
-        return known[0] if len(known) == 1 else _averaged(*known)
+        return _averaged(*known) if self.averaged and len(known) == 2 else known[0]
 
     def _log_costs(self, index: int, method: str, context: Context, goal: str, sizes: Sequence[float]) -> Floats | None:
         curves = self.evidence[index]
@@ -224,7 +234,7 @@ def expected_effect(
         share_changed=sums.changed / sums.transfers,
         share_of_bytes_changed=sums.changed_bytes / max(sums.payload_bytes, 1.0),
         share_unknown=sums.unknown / sums.transfers,
-        method=EXPECTED if len(costs.evidence) == 1 else f"{EXPECTED} and of those in force",
+        method=f"{EXPECTED} and of those in force" if costs.averaged else EXPECTED,
         verdict=ratio.verdict(margin),
     )
 
@@ -293,8 +303,11 @@ def _ratio(log_ratios: Floats) -> Ratio:
 
 def independent(candidate: CurveSet, in_force: CurveSet) -> bool:
     """Whether both are measurements of one host, and not of one run."""
-    same_host = not differences(in_force.fingerprint, candidate.fingerprint)
-    return same_host and not set(candidate.evidence.runs) & set(in_force.evidence.runs)
+    return _same_host(candidate, in_force) and not set(candidate.evidence.runs) & set(in_force.evidence.runs)
+
+
+def _same_host(candidate: CurveSet, in_force: CurveSet) -> bool:
+    return not differences(in_force.fingerprint, candidate.fingerprint)
 
 
 def _deviates(random: np.random.Generator) -> Floats:

@@ -134,14 +134,15 @@ def _interval(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal
     draws = CostDraws.of(candidate.curves)
     cells = [cell for cell in candidate.after if cell.ranges[0].evidence]
     losses = {cell.name: uncertainty(cell, candidate.sizes, draws) for cell in cells}
-    mean = sum(losses.values()) / max(len(losses), 1)
-    if mean > limits.max_uncertainty:
-        widest = max(losses, key=losses.__getitem__)
+    wide = [name for name, loss in losses.items() if loss > limits.max_uncertainty]
+    if wide:
+        widest = max(wide, key=losses.__getitem__)
+        others = f" (and {len(wide) - 1} more)" if len(wide) > 1 else ""
         yield Refusal(
             "interval",
-            f"the intervals are so wide that choices are expected to lose {mean:.1%} to those that know better "
-            f"({losses[widest]:.1%} in {widest}), must be at most {limits.max_uncertainty:.1%}; measure longer, or "
-            "when the machine is quiet",
+            f"the intervals are so wide that the choice in {widest}{others} is expected to lose {losses[widest]:.1%} "
+            f"to one that knows better, must be at most {limits.max_uncertainty:.1%}; measure longer, or when the "
+            "machine is quiet",
         )
 
 

@@ -44,7 +44,7 @@ def test_missing_settings_are_a_note(tmp_path: Path) -> None:
 def test_thin_evidence_and_unmeasured_methods_are_notes(settings: Path, make_curves) -> None:
     evidence = Evidence(("r",), 5, 1, 1, warnings=("only one launch; measure again",))
     curves = make_curves(fingerprint=collect_fingerprint(), evidence=evidence)
-    publish(Fitted(curves), path=settings.with_name("thresholds.toml"))
+    publish(Fitted(curves), path=settings.with_name("thresholds.toml"), force=True)
     result = check(settings)
     assert result.ok
     messages = " ".join(finding.message for finding in result.findings if finding.state == "note")
@@ -54,7 +54,7 @@ def test_thin_evidence_and_unmeasured_methods_are_notes(settings: Path, make_cur
 
 def test_another_host_fails_the_check(settings: Path, make_curves) -> None:
     curves = make_curves(fingerprint={**collect_fingerprint(), "cpu": "Abacus 3000"})
-    publish(Fitted(curves), path=settings.with_name("thresholds.toml"))
+    publish(Fitted(curves), path=settings.with_name("thresholds.toml"), force=True)
     result = check(settings)
     assert not result.ok
     assert result.to_plain()["ok"] is False

@@ -143,7 +143,7 @@ def test_a_published_version_is_in_force(published: Path) -> None:
 
 
 def test_another_host_is_a_warning(make_curves, tmp_path: Path) -> None:
-    publish(Fitted(make_curves(fingerprint={"cpu": "Abacus 3000"})), path=tmp_path / "thresholds.toml")
+    publish(Fitted(make_curves(fingerprint={"cpu": "Abacus 3000"})), path=tmp_path / "thresholds.toml", force=True)
     engine = Engine.load(tmp_path / "perfkit.toml")
     (warning,) = engine.health().warnings
     assert "Abacus 3000" in warning

@@ -186,7 +186,7 @@ def test_of_two_publishers_at_once_one_is_refused(path: Path, make_curves) -> No
 def test_every_version_is_kept_and_can_be_brought_back(path: Path, first: Fitted, second: Fitted, make_curves) -> None:
     third = Fitted(make_curves({"grpc": (1, 1)}))
     for fit in (first, second, third):
-        publish(fit, path=path)
+        publish(fit, path=path, force=True)
     assert list(history(path).versions) == [3, 2, 1]
     assert history(path).in_force == 3
     result = rollback(path)
