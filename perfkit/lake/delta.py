@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from perfkit.errors import LakeError
 from perfkit.lake.checkpoints import TABLE_PROPERTIES, table_path
@@ -23,6 +24,7 @@ __all__ = [
     "append_rows",
     "commit_rows",
     "conform",
+    "data_files",
     "mark_schema",
     "needs_migration",
     "open_or_create",
@@ -83,6 +85,14 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
         if version is not None:
             raise _no_such_version(path, version, error) from error
         raise LakeError(f"table {path} cannot be read: {error}; restore the folder or move it away") from error
+
+
+def data_files(table: DeltaTable) -> list[str]:
+    """The paths of the files that hold the rows of a table."""
+    import pyarrow as pa
+
+    path, names = table_path(table), pa.table(table.get_add_actions()).column("path").to_pylist()
+    return [str(path / unquote(name)) for name in names]
 
 
 def _no_such_version(path: Path, version: int, error: Exception) -> LakeError:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import InputError, LakeError, UnknownNameError
-from perfkit.lake.delta import append_rows, conform, open_table, refuse_newer
+from perfkit.lake.delta import append_rows, conform, data_files, open_table, refuse_newer
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RunRecord, run_schema
 from perfkit.lake.snapshots import files_that_may_hold, stored_rows
@@ -185,7 +185,7 @@ class Lake:
         schema = run_schema() if name == "runs" else arrow_schema(name)
         while True:
             table = self._open(name)
-            files = [] if table is None else table.file_uris()
+            files = [] if table is None else data_files(table)
             if name in self._versions:
                 _refuse_removed(self.path / name, self._versions[name], files)
             # The version is part of the view's name: an expression made earlier keeps reading what it was made on.

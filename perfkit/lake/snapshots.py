@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from perfkit.lake.checkpoints import table_path
 from perfkit.schema import Column
@@ -60,4 +61,4 @@ def files_that_may_hold(table: DeltaTable, key: Mapping[str, object]) -> list[st
             within = pc.and_(pc.less_equal(low, value), pc.greater_equal(high, value))
             may = pc.and_(may, pc.fill_null(within, True))
     path = table_path(table)
-    return [str(path / name) for name in actions.filter(may).column("path").to_pylist()]
+    return [str(path / unquote(name)) for name in actions.filter(may).column("path").to_pylist()]

@@ -15,8 +15,10 @@ import pytest
 
 from perfkit.errors import InputError, LakeError, UnknownNameError
 from perfkit.lake import LAKE_TABLES, RUN_STATUSES, Lake, RunRecord, open_lake
+from perfkit.lake.delta import mark_schema, open_table, table_schema_version
 from perfkit.lake.records import run_schema
-from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
+from perfkit.lake.snapshots import files_that_may_hold
+from perfkit.schema import SCHEMA_VERSION, TRANSFER_COLUMNS, arrow_schema
 
 APPENDER = """
 import sys
@@ -228,3 +230,98 @@ def test_the_schema_on_disk_is_the_schema_of_the_observation(lake: Lake) -> None
     stored = pa.schema(DeltaTable(lake.path / "transfers").schema().to_arrow())
     assert stored.names == arrow_schema().names
     assert [field.nullable for field in stored] == [field.nullable for field in arrow_schema()]
+
+
+@pytest.mark.parametrize("name", ["with space", "ümlaut", "a,b=c"])
+def test_a_folder_of_any_name_can_hold_a_lake(tmp_path: Path, name: str) -> None:
+    lake = open_lake(tmp_path / name / "lake")
+    lake.append_transfers(observations(2))
+    assert row_count(lake) == 2
+    assert open_lake(lake.path, versions={"transfers": 1}).transfers.count().to_pyarrow().as_py() == 2
+
+
+def test_a_lake_can_be_read_at_earlier_versions(lake: Lake) -> None:
+    lake.append_transfers(observations(1))
+    versions = lake.versions()
+    lake.append_transfers(observations(2))
+    lake.append_run(RunRecord("run", "complete"))
+    earlier = open_lake(lake.path, versions=versions)
+    assert earlier.versions() == versions
+    assert (row_count(earlier), earlier.runs.count().to_pyarrow().as_py()) == (1, 0)
+    assert row_count(open_lake(lake.path)) == 3
+
+
+def test_a_version_that_was_never_written_is_refused(lake: Lake) -> None:
+    with pytest.raises(LakeError, match=r"version 3 of table .*transfers cannot be read"):
+        _ = open_lake(lake.path, versions={"transfers": 3}).transfers
+    lake.append_transfers(observations(1))
+    with pytest.raises(LakeError, match=r"version 3 of table .*transfers cannot be read"):
+        _ = open_lake(lake.path, versions={"transfers": 3}).transfers
+
+
+def test_a_version_whose_files_were_removed_says_so_before_it_is_queried(lake: Lake) -> None:
+    lake.append_transfers(observations(1))
+    for file in (lake.path / "transfers").glob("*.parquet"):
+        file.unlink()
+    with pytest.raises(LakeError, match=r"1 of its 1 files were removed by `perfkit maintain`"):
+        _ = open_lake(lake.path, versions={"transfers": 1}).transfers
+
+
+def test_what_cannot_be_a_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="transfer"):
+        open_lake(tmp_path, versions={"transfer": 1})
+    with pytest.raises(InputError, match="-2"):
+        open_lake(tmp_path, versions={"transfers": -2})
+
+
+def test_a_table_remembers_the_schema_that_wrote_it_through_appends_and_rewrites(lake: Lake) -> None:
+    lake.append_transfers(observations(1))
+    lake.append_transfers(observations(1))
+    table = open_table(lake.path / "transfers")
+    assert table is not None
+    assert table_schema_version(table) == SCHEMA_VERSION
+    table.optimize.compact()
+    assert table_schema_version(table) == SCHEMA_VERSION
+
+
+def make_table(path: Path, rows: pa.Table, version: int) -> None:
+    from deltalake import write_deltalake
+
+    write_deltalake(path, rows.cast(mark_schema(rows.schema, version)))
+
+
+def test_a_lake_of_a_newer_schema_is_refused_by_name(lake: Lake) -> None:
+    make_table(lake.path / "transfers", observations(1), SCHEMA_VERSION + 1)
+    said = rf"transfers has schema version {SCHEMA_VERSION + 1}, this perfkit knows up to {SCHEMA_VERSION}"
+    for use in (lambda: lake.transfers, lake.versions, lambda: lake.append_transfers(observations(1))):
+        with pytest.raises(LakeError, match=said):
+            use()
+
+
+def test_an_older_table_is_read_with_defaults_and_not_written_to(lake: Lake) -> None:
+    make_table(lake.path / "transfers", observations(2), 1)
+    rows = lake.transfers.to_pyarrow()
+    assert rows.schema.names == arrow_schema().names
+    assert rows.column("signalling").to_pylist() == ["uds"] * 2
+    assert rows.column("producer").to_pylist() == [""] * 2
+    assert lake.transfers.schema() == open_lake(lake.path.with_name("none")).transfers.schema()
+    with pytest.raises(LakeError, match="perfkit migrate"):
+        lake.append_transfers(observations(1))
+    assert row_count(lake) == 2
+
+
+def test_one_transfer_is_found_by_what_makes_it_unique(lake: Lake) -> None:
+    for epoch in (1, 2):
+        keys = {"producer": ["slot-000"] * 3, "epoch": [epoch] * 3, "producer_sequence": [1, 2, 3]}
+        rows = observations(3, latency_ns=epoch)
+        for name, values in keys.items():
+            rows = rows.append_column(name, pa.array(values))
+        lake.append_transfers(rows)
+    found = lake.find_transfer("slot-000", 2, 3)
+    assert found is not None
+    assert (found["epoch"], found["producer_sequence"], found["latency_ns"]) == (2, 3, 2)
+    assert lake.find_transfer("slot-000", 3, 1) is None
+    assert lake.find_transfer("slot-001", 1, 1) is None
+    table = open_table(lake.path / "transfers")
+    assert table is not None
+    assert len(files_that_may_hold(table, {"producer": "slot-000", "epoch": 2})) == 1
