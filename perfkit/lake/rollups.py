@@ -118,7 +118,7 @@ def roll_up(
         transfers=sum(rows[day]["transfers"] + rows[day]["failures"] for day in changed if day in rows),
         rollups=built,
         version=-1 if table is None else int(table.version()),
-        warnings=_left_out(lake.transfers, frozen),
+        warnings=_left_out(lake.transfers, [day for day in frozen if day in rows and rows[day] != kept[day]]),
     )
 
 
@@ -346,7 +346,10 @@ def _midnight(day: int) -> str:
 
 
 def _left_out(transfers: ibis.Table, frozen: Sequence[int]) -> tuple[str, ...]:
-    """What the rollups lack. Rows of runs may be left of a frozen day because they are pinned: these were counted."""
+    """What the rollups lack, of frozen days that do not add up to their rows.
+
+    Rows of runs may be left of such a day because they are pinned: these were counted, those of services came late.
+    """
     undated = int(transfers.filter(transfers.observed_at.isnull()).count().to_pyarrow().as_py())
     dated = _dated(transfers.filter(transfers.run_id == ""))
     late = int(dated.filter(_day(dated.minute).isin(frozen)).count().to_pyarrow().as_py()) if frozen else 0
