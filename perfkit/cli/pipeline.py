@@ -32,9 +32,10 @@ def run_command(context: click.Context, pipeline: str, parameters: tuple[str, ..
     with interruptible(kept), progress_bar() as progress:
         result = run_pipeline(pipeline, given, progress=progress)
     if as_json:
-        published = {"published": result.published_version, "seconds": result.seconds, "status": result.status}
+        published = {"published": result.published_version, "not_published": result.not_published}
+        outcome = {"seconds": result.seconds, "status": result.status}
         places = {"report": str(result.report_path), "thresholds": str(result.thresholds_path)}
-        click.echo(to_json({"run": result.run_id, **places, **published}))
+        click.echo(to_json({"run": result.run_id, **places, **published, **outcome}))
     else:
         click.echo(str(result))
     context.exit(0 if result.status == "complete" else 1)

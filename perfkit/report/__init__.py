@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perfkit.report.runner import run_pipeline as run_pipeline
     from perfkit.report.verdicts import Verdict as Verdict
     from perfkit.report.verdicts import benchmark_verdict as benchmark_verdict
+    from perfkit.report.verdicts import publish_verdict as publish_verdict
     from perfkit.report.verdicts import ranges_verdict as ranges_verdict
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Verdict": "verdicts",
     "benchmark_verdict": "verdicts",
     "latency_chart": "charts",
+    "publish_verdict": "verdicts",
     "ranges_chart": "charts",
     "ranges_verdict": "verdicts",
     "ratios_chart": "charts",

@@ -63,6 +63,7 @@ class PipelineResult:
         parameters: what was given to the notebooks.
         git_revision: revision of the caller's folder; empty outside a repository.
         notebooks: in the order in which they ran.
+        not_published: why nothing was published, in a few words; empty where something was, or it came not so far.
     """
 
     run_id: str
@@ -76,6 +77,7 @@ class PipelineResult:
     parameters: Mapping[str, Any]
     git_revision: str
     notebooks: tuple[NotebookResult, ...]
+    not_published: str = ""
 
     def to_table(self) -> ResultTable:
         """One row per notebook; where the report is, below."""
@@ -84,6 +86,7 @@ class PipelineResult:
             for one in self.notebooks
         )
         published = "" if self.published_version is None else f"; published version {self.published_version}"
+        published = f"; not published: {self.not_published}" if self.not_published else published
         notes = (
             f"{self.status} after {format_duration(self.seconds * 1e9)}{published}",
             f"report: {self.report_path}",

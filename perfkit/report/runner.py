@@ -31,6 +31,7 @@ __all__ = ["PIPELINES", "Pipeline", "run_pipeline"]
 
 DEFAULT_TIMEOUT_S = 3600.0
 PUBLISHED_RECORD = "published version"
+NOT_PUBLISHED_RECORD = "not published"
 _GRACE_S = SHUTDOWN_S + 5.0  # from asking a notebook to stop until it is killed
 _POLL_S = 0.5
 
@@ -133,11 +134,13 @@ def _run_all(
         notebooks[index] = _run_one(run, source, parameters[source.stem], timeout_s, tell)
         status = notebooks[index].status
         ended = index == len(sources) - 1 or status != "complete"
+        version = _recorded(notebooks, PUBLISHED_RECORD)
         run = dataclasses.replace(
             run,
             status=status if ended else "running",
             seconds=round(time.monotonic() - began, 1),
-            published_version=_published_version(notebooks),
+            published_version=version if isinstance(version, int) else None,
+            not_published=str(_recorded(notebooks, NOT_PUBLISHED_RECORD) or ""),
             notebooks=tuple(notebooks),
         )
         _keep(run)
@@ -251,12 +254,8 @@ def _keep(run: PipelineResult) -> None:
     write_index(run.report_path.parent)
 
 
-def _published_version(notebooks: list[NotebookResult]) -> int | None:
-    for notebook in notebooks:
-        for kept in notebook.records:
-            if kept.name == PUBLISHED_RECORD and isinstance(kept.value, int):
-                return kept.value
-    return None
+def _recorded(notebooks: list[NotebookResult], name: str) -> float | str | None:
+    return next((kept.value for notebook in notebooks for kept in notebook.records if kept.name == name), None)
 
 
 def _point_latest_at(folder: Path) -> None:

@@ -14,8 +14,9 @@ from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from perfkit.workflows.bench_result import BenchResult
+    from perfkit.workflows.published import PublishResult
 
-__all__ = ["Verdict", "benchmark_verdict", "ranges_verdict"]
+__all__ = ["Verdict", "benchmark_verdict", "publish_verdict", "ranges_verdict"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +62,24 @@ def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
     never = [name for name in ranges[0].alternatives if name not in taken]
     ending = f"; {', '.join(never)} never." if never else "."
     return Verdict("; ".join(parts) + ending)
+
+
+def publish_verdict(result: PublishResult) -> Verdict:
+    """Whether a version was published, what it does to the cost, and what stood against it."""
+    if not (result.refusals or result.published or result.dry_run):
+        return Verdict(f"Version {result.previous_version} already says this; nothing was published.")
+    sentences = [_outcome_text(result)]
+    sentences += [f"Cost on {one.workload} {one.ratio}: {one.verdict}." for one in result.effects]
+    for refusal in result.refusals:
+        sentences.append(f"{'Overridden' if refusal.name in result.overridden else 'Against it'}: {refusal}.")
+    return Verdict(" ".join(sentences))
+
+
+def _outcome_text(result: PublishResult) -> str:
+    if result.refused:
+        held = "the defaults stay" if result.previous_version is None else f"version {result.previous_version} stays"
+        return f"{'Would not be' if result.dry_run else 'Not'} published: {held} in force."
+    return f"Published as version {result.version}." if result.published else "Nothing stands against publishing it."
 
 
 def _range_text(one: Range, *, is_first: bool) -> str:

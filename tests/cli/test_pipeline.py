@@ -77,9 +77,18 @@ def test_the_last_line_of_json_says_where_everything_is(perfkit, calls) -> None:
         "report": "reports/20261120T120000Z-ab12",
         "thresholds": "thresholds.toml",
         "published": 3,
+        "not_published": "",
         "seconds": 93.4,
         "status": "complete",
     }
+
+
+def test_a_refusal_is_said_and_fails_nothing(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = dataclasses.replace(RESULT, published_version=None, not_published="refused (launches)")
+    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, progress: refused)
+    outcome = perfkit("run")
+    assert outcome.exit_code == 0
+    assert "not published: refused (launches)" in outcome.stdout
 
 
 def test_a_failed_notebook_fails_the_command(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
