@@ -205,7 +205,7 @@ def _step(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Step:
-    """Sizes that an edge moved over, although the intervals of the two measurements leave no room for that."""
+    """Sizes that an edge moved over and that lie in neither of its intervals."""
 
     context: str
     before: str
@@ -219,20 +219,22 @@ class _Step:
 
 
 def _steps(before: Cell, after: Cell, sizes: Sequence[float]) -> Iterator[_Step]:
-    """The stretches that change hands, where both measurements are sure at some size, and of the opposite."""
+    """The stretches that change hands although both measurements are sure, and of the opposite."""
     in_force, new = before.publication.curves, after.publication.curves
     if in_force is None or new is None or not independent(new, in_force):
         return  # a first publication, or a host that changed: no wonder that edges move
     for (old_method, new_method), stretch in itertools.groupby(
         sizes, key=lambda size: (before.at(size).method, after.at(size).method)
     ):
-        held = list(stretch)
-        if old_method != new_method and any(
-            _is_cheaper(in_force, before, old_method, new_method, size)
+        sure = [
+            size
+            for size in stretch
+            if old_method != new_method
+            and _is_cheaper(in_force, before, old_method, new_method, size)
             and _is_cheaper(new, after, new_method, old_method, size)
-            for size in held
-        ):
-            yield _Step(after.name, old_method, new_method, held[0], held[-1])
+        ]
+        if sure:
+            yield _Step(after.name, old_method, new_method, sure[0], sure[-1])
 
 
 def _is_cheaper(curves: CurveSet, cell: Cell, method: str, other: str, payload_bytes: float) -> bool:
