@@ -1,0 +1,232 @@
+"""Buffered rows: taken within a microsecond, committed by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from perfkit.errors import JournalError
+from perfkit.journal.batches import EncodedBatch
+from perfkit.journal.committing import CommitRequest, Committer
+from perfkit.journal.counter import ACCEPTED, DROPPED
+from perfkit.journal.encoding import check_columns, encode_batches
+from perfkit.journal.tally import Tally
+
+__all__ = ["Buffer", "Writer"]
+
+_BATCH_ROWS = 1000
+_PAUSE_S = 20e-6
+_LONGEST_RETRY_S = 5.0
+
+
+class Writer:
+    """Takes rows of the same columns of one table; made by `perfkit.journal.Journal.writer`."""
+
+    def __init__(self, table: str, columns: tuple[str, ...], buffer: Buffer, tally: Tally) -> None:
+        self.table = table
+        self.columns = columns
+        self.rows: list[Sequence[Any]] = []
+        self._buffer = buffer
+        self._tally = tally
+
+    def offer(self, row: Sequence[Any]) -> bool:
+        """Hand in a row; it is durable within the flush interval. Never waits for the disk, never raises.
+
+        Args:
+            row: a tuple with a value per column, in the order of `columns`.
+
+        Returns:
+            False when the row was dropped because the buffer is full, or the journal is closed; it is counted.
+        """
+        tally, buffer = self._tally, self._buffer
+        with tally.lock:
+            tally.accepted = tally.cells[ACCEPTED] = tally.accepted + 1
+            if buffer.room <= 0:
+                tally.dropped = tally.cells[DROPPED] = tally.dropped + 1
+                return False
+            buffer.room -= 1
+            self.rows.append(row)
+            waiting = len(self.rows)
+        if waiting == 1 or waiting == buffer.enough_rows:
+            buffer.wake(is_urgent=waiting > 1)
+        return True
+
+    def take(self) -> list[Sequence[Any]]:
+        """The rows that wait; the writer begins anew."""
+        with self._tally.lock:
+            rows, self.rows = self.rows, []
+            return rows
+
+
+class _FlushRequest:
+    """Somebody waits for everything that was offered before to be durable."""
+
+    def __init__(self) -> None:
+        self.is_answered = threading.Event()
+        self.is_complete = False
+
+    def answer(self, is_complete: bool) -> None:
+        self.is_complete = is_complete
+        self.is_answered.set()
+
+
+class Buffer:
+    """The rows of all writers of a journal, and the thread that commits them.
+
+    Args:
+        committer: makes them durable.
+        tally: counts them.
+        max_rows: rows that may wait; more are dropped.
+        flush_interval_s: how long a row waits at most while the disk is well.
+    """
+
+    def __init__(self, committer: Committer, tally: Tally, max_rows: int, flush_interval_s: float) -> None:
+        self.room = max_rows
+        self.enough_rows = max(2, min(2 * _BATCH_ROWS, max_rows // 4))
+        self.last_error = ""
+        self._committer = committer
+        self._tally = tally
+        self._max_rows = max_rows
+        self._flush_interval_s = flush_interval_s
+        self._writers: dict[tuple[str, tuple[str, ...]], Writer] = {}
+        self._pending: list[CommitRequest] = []
+        self._begin_without_thread()
+
+    def _begin_without_thread(self) -> None:
+        # SimpleQueue: its put() may be called by a signal handler or a finalizer while another put() is under way.
+        self._wishes: queue.SimpleQueue[_FlushRequest | bool | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.RLock()
+        self._round_lock = threading.Lock()
+
+    def writer(self, table: str, columns: Sequence[str]) -> Writer:
+        """The writer for rows of these columns.
+
+        Raises:
+            InputError: there is no such table or column, or one is missing.
+        """
+        key = (table, tuple(columns))
+        check_columns(*key)
+        with self._tally.lock:
+            return self._writers.setdefault(key, Writer(*key, self, self._tally))
+
+    def wake(self, *, is_urgent: bool) -> None:
+        """Rows wait: commit them within the flush interval, or soon."""
+        self._wishes.put(is_urgent)
+        if self._thread is None:
+            self._start_thread()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Commit what was offered before; True when all of it is durable."""
+        request = _FlushRequest()
+        self._wishes.put(request)
+        self._start_thread()
+        return request.is_answered.wait(timeout_s) and request.is_complete
+
+    def close(self) -> None:
+        """Take no more rows, commit what waits, drop and count what cannot be committed."""
+        with self._tally.lock:
+            self.room = -(2**62)
+        self._wishes.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        self._commit_buffered()
+        for request in self._pending:
+            self._tally.drop(request.rows)
+        self._pending.clear()
+
+    def abandon_in_child(self) -> None:
+        """Start anew in a forked child: the parent commits what it had taken."""
+        for writer in self._writers.values():
+            writer.rows = []
+        self._pending = []
+        self.room = self._max_rows
+        self.last_error = ""
+        self._begin_without_thread()
+
+    def _start_thread(self) -> None:
+        with self._thread_lock:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="perfkit-journal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter ends: close() commits what waits
+                self.last_error = f"rows wait until the journal is closed: {error}"
+            else:
+                self._thread = thread
+
+    def _run(self) -> None:
+        retry_s: float | None = None
+        while True:
+            wish = self._next_wish(retry_s)
+            if wish is None:
+                return
+            is_complete = self._commit_buffered(pause=_pause)
+            if isinstance(wish, _FlushRequest):
+                wish.answer(is_complete)
+            retry_s = None if is_complete else min(2 * (retry_s or self._flush_interval_s / 2), _LONGEST_RETRY_S)
+
+    def _next_wish(self, retry_s: float | None) -> _FlushRequest | bool | None:
+        """Wait until it is time to commit: ``None`` is the wish to end."""
+        try:
+            wish = self._wishes.get(timeout=retry_s)
+        except queue.Empty:
+            return True
+        deadline_s = time.monotonic() + self._flush_interval_s
+        while wish is False and (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                wish = self._wishes.get(timeout=left_s)
+            except queue.Empty:
+                break
+        return wish
+
+    def _commit_buffered(self, pause: Callable[[], None] | None = None) -> bool:
+        """Try to commit all rows that wait; those that could not be are kept for the next time."""
+        with self._round_lock:
+            for writer in tuple(self._writers.values()):
+                rows = writer.take()
+                for begin in range(0, len(rows), _BATCH_ROWS):
+                    self._pending += self._encoded(writer, rows[begin : begin + _BATCH_ROWS], pause)
+            if not self._pending:
+                return True
+            requests = [CommitRequest(request.batches) for request in self._pending]
+            self._committer.commit(requests)
+            self._pending = [request for request in requests if request.error is not None]
+            self._give_room(sum(request.rows for request in requests if request.error is None))
+            return not self._pending
+
+    def _encoded(
+        self, writer: Writer, rows: list[Sequence[Any]], pause: Callable[[], None] | None
+    ) -> list[CommitRequest]:
+        try:
+            return [CommitRequest(_encode_rows(writer, rows, pause))]
+        except Exception as error:  # noqa: BLE001 - whatever a service handed in, its other rows must not suffer
+            if len(rows) == 1:
+                self.last_error = f"a row of {writer.table} was dropped: {error}"
+                self._tally.drop(1)
+                self._give_room(1)
+                return []
+        middle = len(rows) // 2
+        return [*self._encoded(writer, rows[:middle], pause), *self._encoded(writer, rows[middle:], pause)]
+
+    def _give_room(self, rows: int) -> None:
+        with self._tally.lock:
+            self.room += rows
+
+
+def _encode_rows(
+    writer: Writer, rows: list[Sequence[Any]], pause: Callable[[], None] | None
+) -> tuple[EncodedBatch, ...]:
+    if {len(row) for row in rows} != {len(writer.columns)}:
+        raise JournalError(f"got {len(rows[0])} values, must be {len(writer.columns)}: {', '.join(writer.columns)}")
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(writer.columns)}
+    return encode_batches(writer.table, columns, pause=pause)
+
+
+def _pause() -> None:
+    """Let the service's threads have the interpreter: sleeping, because giving it up alone does not hand it over."""
+    time.sleep(_PAUSE_S)
