@@ -31,6 +31,7 @@ __all__ = [
     "open_table",
     "refuse_newer",
     "refuse_other_schema",
+    "table_properties",
     "table_schema_version",
 ]
 
@@ -189,7 +190,8 @@ def open_or_create(path: Path, schema: pyarrow.Schema) -> DeltaTable:
             if table is not None:
                 break
             try:
-                table = DeltaTable.create(path, mark_schema(schema), mode="ignore", configuration=_properties(schema))
+                properties = table_properties(schema)
+                table = DeltaTable.create(path, mark_schema(schema), mode="ignore", configuration=properties)
                 break
             except DeltaError:
                 # Two processes that create the same table race for version 0; the loser finds it at the next attempt.
@@ -201,7 +203,8 @@ def open_or_create(path: Path, schema: pyarrow.Schema) -> DeltaTable:
     return table
 
 
-def _properties(schema: pyarrow.Schema) -> dict[str, str | None]:
+def table_properties(schema: pyarrow.Schema) -> dict[str, str]:
+    """How deltalake shall treat a table with these columns: its log, and what its files are pruned by."""
     indexed = [name for name in _STATISTICS_COLUMNS if name in schema.names]
     return {**TABLE_PROPERTIES, "delta.dataSkippingStatsColumns": ",".join(indexed)}
 

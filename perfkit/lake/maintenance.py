@@ -5,24 +5,29 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from perfkit.errors import InputError, LakeError
 from perfkit.lake.checkpoints import checkpoint, clean_log, log_needed_from
-from perfkit.lake.delta import ConflictError, open_table, refuse_other_schema
+from perfkit.lake.delta import open_table, refuse_other_schema
 from perfkit.lake.durability import sync_table
 from perfkit.lake.lake import LAKE_TABLES, Lake
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.maintenance_result import MaintenanceResult, TableUpkeep
 from perfkit.lake.pins import active_pins, all_pins, pinned_runs, unpin
-from perfkit.lake.records import run_schema
-from perfkit.lake.rewriting import compact_files, delete_rows, remove_files, rewriting
+from perfkit.lake.records import table_schema
+from perfkit.lake.rewriting import (
+    change_newest,
+    compact_files,
+    delete_rows,
+    remove_files,
+    rewriting,
+    table_at,
+)
 from perfkit.lake.rollups import roll_up
-from perfkit.schema import arrow_schema
-from perfkit.tables import plural
 
 if TYPE_CHECKING:
     import ibis
@@ -30,15 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["maintain"]
 
-_ATTEMPTS = 20
 _WAIT_S = 10.0  # for a drain that is under way
 _TIME_COLUMNS: Mapping[str, str] = MappingProxyType(
     {"transfers": "observed_at", "decisions": "decided_at", "events": "occurred_at", "rollups": "minute"}
 )
 """By what rows get old. The `runs` table is small, and kept."""
 _ROW_TABLES = ("transfers", "decisions")
-
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _check_limits(keep_rows_days: int, keep_rollups_days: int, keep_replaced_hou
 
 def _carry_out(lake: Lake, limits: _Limits) -> MaintenanceResult:
     for name, table in _existing(lake).items():
-        refuse_other_schema(table, run_schema() if name == "runs" else arrow_schema(name))
+        refuse_other_schema(table, table_schema(name))
     pins = active_pins(lake)
     released = sorted({one.name for one in all_pins(lake)} - {one.name for one in pins})
     rollups = roll_up(lake, first_day=limits.rollups_before, freeze_before=limits.rows_before, dry_run=limits.dry_run)
@@ -158,13 +160,13 @@ def _readable(path: Path, asked: Mapping[int, str], warnings: list[str]) -> set[
 def _keep_table(lake: Lake, name: str, limits: _Limits, pinned: Collection[int]) -> TableUpkeep:
     path = lake.path / name
     deleted = _delete_old(lake, name, limits)
-    merged = 0 if limits.dry_run else _retried(path, compact_files)
-    table = _newest(path)
+    merged = 0 if limits.dry_run else change_newest(path, compact_files)
+    table = table_at(path)
     if not limits.dry_run:
         sync_table(table)  # before the files go whose rows these commits hold
     removed, freed = _remove_files(table, pinned, limits)
     entries = 0 if limits.dry_run else _clean_log(path, pinned, limits.keep_hours)
-    return TableUpkeep(name, deleted, merged, removed, freed, entries, int(_newest(path).version()))
+    return TableUpkeep(name, deleted, merged, removed, freed, entries, int(table_at(path).version()))
 
 
 def _delete_old(lake: Lake, name: str, limits: _Limits) -> int:
@@ -184,7 +186,7 @@ def _delete_old(lake: Lake, name: str, limits: _Limits) -> int:
     if kept:
         names = ", ".join("'" + run_id.replace("'", "''") + "'" for run_id in kept)
         predicate += f" and run_id not in ({names})"
-    return _retried(lake.path / name, lambda table: delete_rows(table, predicate))
+    return change_newest(lake.path / name, lambda table: delete_rows(table, predicate))
 
 
 def _remove_files(table: DeltaTable, pinned: Collection[int], limits: _Limits) -> tuple[int, int]:
@@ -199,34 +201,9 @@ def _remove_files(table: DeltaTable, pinned: Collection[int], limits: _Limits) -
 
 def _clean_log(path: Path, pinned: Collection[int], keep_hours: int) -> int:
     with rewriting(path):
-        checkpoint(_newest(path))
+        checkpoint(table_at(path))
         needed_from = log_needed_from(path, keep_hours)
         kept = {version for version in pinned if version < needed_from}
         for version in kept:
-            checkpoint(_at(path, version))
+            checkpoint(table_at(path, version))
         return clean_log(path, before_version=needed_from, keep_versions=kept)
-
-
-def _newest(path: Path) -> DeltaTable:
-    return _at(path, None)
-
-
-def _at(path: Path, version: int | None) -> DeltaTable:
-    table = open_table(path, version)
-    if table is None:
-        raise LakeError(f"table {path} went away while it was looked after; run again")
-    return table
-
-
-def _retried(path: Path, change: Callable[[DeltaTable], _T]) -> _T:
-    """Change the newest version; again when somebody who does not hold the lake's lock has committed first."""
-    for _ in range(_ATTEMPTS):
-        table = _newest(path)
-        try:
-            return change(table)
-        except ConflictError as error:
-            if _newest(path).version() == table.version():  # nobody did: the commit itself went wrong
-                raise LakeError(
-                    f"{path} could not be changed: {error.__cause__}; nothing is lost, run again"
-                ) from error
-    raise LakeError(f"{path}: other writers committed first {plural(_ATTEMPTS, 'time')}; run again when they are done")

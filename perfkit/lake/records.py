@@ -7,11 +7,12 @@ import datetime
 from typing import TYPE_CHECKING
 
 from perfkit.errors import InputError, UnknownNameError
+from perfkit.schema import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["RUN_STATUSES", "RunRecord", "run_schema"]
+__all__ = ["RUN_STATUSES", "RunRecord", "run_schema", "table_schema"]
 
 RUN_STATUSES = ("running", "complete", "interrupted", "budget", "failed")
 """``budget``: the time budget ended the run before every interval was narrow enough."""
@@ -91,3 +92,12 @@ def run_schema() -> pyarrow.Schema:
         "datetime.datetime": pa.timestamp("us", tz="UTC"),
     }
     return pa.schema([pa.field(f.name, types[str(f.type)], nullable=False) for f in dataclasses.fields(RunRecord)])
+
+
+def table_schema(name: str) -> pyarrow.Schema:
+    """The Arrow schema of any table of the lake.
+
+    >>> table_schema("runs").names[0], table_schema("rollups").names[0]
+    ('run_id', 'minute')
+    """
+    return run_schema() if name == "runs" else arrow_schema(name)

@@ -6,23 +6,72 @@ by `perfkit.lake.checkpoints`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfkit.errors import LakeError
 from perfkit.lake.checkpoints import table_path
-from perfkit.lake.delta import ROWS_PER_ROW_GROUP, ConflictError
+from perfkit.lake.delta import ROWS_PER_ROW_GROUP, ConflictError, open_table
+from perfkit.tables import plural
 
 if TYPE_CHECKING:
     import pyarrow
     from deltalake import DeltaTable
 
-__all__ = ["compact_files", "delete_rows", "remove_files", "replace_rows", "rewriting"]
+__all__ = [
+    "change_newest",
+    "compact_files",
+    "delete_rows",
+    "remove_files",
+    "replace_rows",
+    "rewriting",
+    "table_at",
+]
 
 _TARGET_FILE_BYTES = 128 * 2**20
+_ATTEMPTS = 20
 _HOOKS_OFF = {"create_checkpoint": False, "cleanup_expired_logs": False}
+
+_T = TypeVar("_T")
+
+
+def table_at(path: Path, version: int | None = None) -> DeltaTable:
+    """A table that exists, at a version or at its newest one.
+
+    Raises:
+        LakeError: there is no such table or version (any more).
+    """
+    table = open_table(path, version)
+    if table is None:
+        raise LakeError(f"table {path} does not exist (any more); check that nobody moved the lake, then run again")
+    return table
+
+
+def change_newest(path: Path, change: Callable[[DeltaTable], _T]) -> _T:
+    """Change the newest version of a table; again when somebody else has committed first.
+
+    Args:
+        path: folder of the table.
+        change: one of the changes of this module; called anew with the table as it is then.
+
+    Returns:
+        What `change` returned.
+
+    Raises:
+        LakeError: the change failed, or others were first every time; nothing was changed.
+    """
+    for _ in range(_ATTEMPTS):
+        table = table_at(path)
+        try:
+            return change(table)
+        except ConflictError as error:
+            if table_at(path).version() == table.version():  # nobody did: the commit itself went wrong
+                raise LakeError(
+                    f"{path} could not be changed: {error.__cause__}; nothing is lost, run again"
+                ) from error
+    raise LakeError(f"{path}: other writers committed first {plural(_ATTEMPTS, 'time')}; run again when they are done")
 
 
 def replace_rows(

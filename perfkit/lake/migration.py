@@ -1,0 +1,136 @@
+"""Bring a lake that an older perfkit wrote to today's schema: a backup first, then one commit per table."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from perfkit.errors import LakeError
+from perfkit.lake.checkpoints import sync_files
+from perfkit.lake.delta import needs_migration, open_table, refuse_newer
+from perfkit.lake.lake import LAKE_TABLES, Lake
+from perfkit.lake.lock import hold_lake
+from perfkit.lake.migration_result import MigrationResult
+from perfkit.lake.migration_table import migrate_table
+from perfkit.lake.records import table_schema
+
+__all__ = ["migrate"]
+
+_WAIT_S = 10.0  # for a drain that is under way
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What a file system answers that has no hard links, or no more of them for this file."""
+
+
+def migrate(lake: Lake, *, dry_run: bool = False) -> MigrationResult:
+    """Bring every table of a lake to today's schema.
+
+    Each table changes in one commit: killed at any moment, it is either as before or migrated, and running it again
+    does the rest. Versions of before stay readable.
+
+    Args:
+        lake: the lake. Nobody may write to it meanwhile; readers may go on.
+        dry_run: rehearse on a copy beside the lake and leave the lake as it is. Either way there must be room for the
+            rewritten tables once more; the copy itself takes none where the file system has hard links.
+
+    Returns:
+        What was migrated, with the figures that were compared, and where the backup is.
+
+    Raises:
+        LakeError: the lake does not exist, is in use or of a newer schema; a figure would change; the disk refused. The
+            table that it happened to is as it was, and the message says where the backup is.
+    """
+    if not lake.path.is_dir():
+        raise LakeError(f"lake {lake.path} does not exist; give the folder that holds transfers/ and runs/")
+    if dry_run:
+        return _rehearse(lake)
+    if not _outdated(lake.path):
+        return MigrationResult(str(lake.path), dry_run, ())
+    with hold_lake(lake.path, "migrate", _WAIT_S):
+        outdated = _outdated(lake.path)
+        if not outdated:
+            return MigrationResult(str(lake.path), dry_run, ())
+        backup = _back_up(lake.path)
+        try:
+            tables = tuple(migrate_table(lake.path / name, table_schema(name)) for name in outdated)
+        except LakeError as error:
+            raise LakeError(f"{error}. The lake as it was is in {backup}") from error
+    return MigrationResult(str(lake.path), dry_run, tables, str(backup))
+
+
+def _rehearse(lake: Lake) -> MigrationResult:
+    outdated = _outdated(lake.path)
+    if not outdated:
+        return MigrationResult(str(lake.path), True, ())
+    with (
+        _explained(lake.path),
+        tempfile.TemporaryDirectory(prefix=f"{lake.path.name}-rehearsal-", dir=lake.path.absolute().parent) as folder,
+    ):
+        for name in outdated:
+            _link_folder(lake.path / name, Path(folder, name))
+        tables = tuple(migrate_table(Path(folder, name), table_schema(name)) for name in outdated)
+    return MigrationResult(str(lake.path), True, tables)
+
+
+def _outdated(lake: Path) -> list[str]:
+    """The tables to migrate. Raises `LakeError` for a lake of a newer schema, before anything is changed."""
+    tables = {name: open_table(lake / name) for name in LAKE_TABLES}
+    existing = {name: table for name, table in tables.items() if table is not None}
+    for table in existing.values():
+        refuse_newer(table)
+    return [name for name, table in existing.items() if needs_migration(table, table_schema(name))]
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def _back_up(lake: Path) -> Path:
+    """A copy of the lake beside it, of linked files: files of a Delta table are added and removed, never changed."""
+    now = datetime.datetime.now(datetime.UTC)
+    backup = lake.with_name(f"{lake.name}-backup-{now:%Y%m%dT%H%M%S.%fZ}")
+    partial = lake.with_name(f"{lake.name}-backup.partial")
+    with _explained(lake):
+        if partial.exists():  # of a migration that was killed; the lake's lock says that nobody is at it
+            shutil.rmtree(partial)
+        _link_folder(lake, partial)
+        partial.rename(backup)
+        sync_files([backup])
+    return backup
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    """Link or copy a folder, without hidden files: those are locks."""
+    for folder, folders, files in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        copied = target / Path(folder).relative_to(source)
+        copied.mkdir(parents=True)
+        for name in files:
+            if not name.startswith("."):
+                _link(Path(folder, name), copied / name)
+        sync_files([copied])
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copy2(source, target)
+        sync_files([target])
+
+
+@contextlib.contextmanager
+def _explained(lake: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LakeError(
+            f"a copy of lake {lake} cannot be made: {error}; nothing was changed. Check the free space and the "
+            f"permissions of {lake.absolute().parent} (df -h, ls -ld), then run again"
+        ) from error

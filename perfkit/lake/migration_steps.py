@@ -1,0 +1,32 @@
+"""What changed from one version of the schema to the next: pure functions from the rows of then to the rows of now.
+
+A step is written once and never changed: it must not look anything up in today's `perfkit.schema`. A change of columns
+adds its steps here, raises `SCHEMA_VERSION`, and gets a test with a lake as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["STEPS", "Step"]
+
+Step: TypeAlias = "Callable[[pyarrow.Table], pyarrow.Table]"
+
+
+def _transfers_1_to_2(rows: pyarrow.Table) -> pyarrow.Table:
+    """Who produced a row: nobody is known for rows of before the journal."""
+    import pyarrow as pa
+
+    count = rows.num_rows
+    rows = rows.append_column("producer", pa.repeat(pa.scalar("", pa.string()), count))
+    rows = rows.append_column("epoch", pa.repeat(pa.scalar(0, pa.int64()), count))
+    return rows.append_column("producer_sequence", pa.repeat(pa.scalar(0, pa.int64()), count))
+
+
+STEPS: Mapping[tuple[str, int], Step] = MappingProxyType({("transfers", 1): _transfers_1_to_2})
+"""By table and the version that a step starts from. A table without a step has the same columns in both versions."""

@@ -1,0 +1,254 @@
+"""A lake of an older schema becomes one of today, in one commit per table, or stays as it is."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from perfkit.errors import LakeError
+from perfkit.lake import Lake, RunRecord, migration_table, open_lake
+from perfkit.lake.delta import mark_schema, table_schema_version
+from perfkit.lake.lock import hold_lake
+from perfkit.lake.migration import migrate
+from perfkit.lake.migration_steps import STEPS
+from perfkit.lake.pins import pin
+from perfkit.lake.records import run_schema
+from perfkit.schema import PRODUCER_COLUMNS, SCHEMA_VERSION, TRANSFER_COLUMNS, arrow_schema
+
+MOMENT = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
+ADDED_IN_2 = ("producer", "epoch", "producer_sequence")
+
+MIGRATE = """
+import sys
+import deltalake, ibis, pyarrow.dataset
+from perfkit.lake import open_lake
+from perfkit.lake.migration import migrate
+print("ready", flush=True)
+migrate(open_lake(sys.argv[1]))
+"""
+
+
+def schema_1() -> pa.Schema:
+    """The columns of `transfers` in version 1, as they were."""
+    return pa.schema([field for field in arrow_schema() if field.name not in ADDED_IN_2])
+
+
+def rows_1(count: int, first: int = 0) -> pa.Table:
+    columns: dict[str, Any] = {column.name: [column.default] * count for column in TRANSFER_COLUMNS}
+    columns |= {
+        "run_id": ["run"] * count,
+        "observed_at": [MOMENT + datetime.timedelta(microseconds=index) for index in range(count)],
+        "method": ["uds", "shm_pool"] * (count // 2),
+        "payload_bytes": [2**40] * count,
+        "latency_ns": [2**53 + 1 + first + index for index in range(count)],
+        "wire_bytes": [None, 1024] * (count // 2),
+    }
+    return pa.table({field.name: columns[field.name] for field in schema_1()}, schema=schema_1())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake as version 1 left it: several commits, no marker, no table properties."""
+    path = tmp_path / "lake"
+    for first in (0, 1000, 2000):
+        write_deltalake(path / "transfers", rows_1(1000, first), mode="append")
+    run = RunRecord("run", "complete", recorded_at=MOMENT)
+    row = {name: getattr(run, name) for name in run_schema().names}
+    write_deltalake(
+        path / "runs",
+        pa.Table.from_pylist([row], schema=run_schema()),
+        mode="append",
+        commit_properties=CommitProperties(),
+    )
+    return open_lake(path)
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {
+        str(file.relative_to(folder)): (file.stat().st_ino, file.stat().st_mtime_ns, file.read_bytes())
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def stored(lake: Lake) -> list[dict[str, Any]]:
+    return lake.transfers.order_by("latency_ns").to_pyarrow().to_pylist()
+
+
+def test_version_1_had_all_columns_of_today_but_those_of_the_producer() -> None:
+    assert tuple(column.name for column in PRODUCER_COLUMNS) == ADDED_IN_2
+    assert len(schema_1()) == 32
+
+
+def test_a_lake_of_version_1_keeps_every_row_and_takes_new_ones(lake: Lake) -> None:
+    before = stored(lake)
+    with pytest.raises(LakeError, match="perfkit migrate"):
+        lake.append_transfers(rows_1(2))
+    result = migrate(lake)
+    assert [(one.name, one.from_version, one.to_version, one.rows) for one in result.tables] == [
+        ("transfers", 1, SCHEMA_VERSION, 3000)
+    ]
+    assert stored(lake) == before
+    table = DeltaTable(lake.path / "transfers")
+    assert table_schema_version(table) == SCHEMA_VERSION
+    assert pa.schema(table.schema().to_arrow()).names == arrow_schema().names
+    assert table.metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+    assert {row["producer"] for row in stored(lake)} == {""}
+    lake.append_transfers(rows_1(2))
+    assert len(stored(lake)) == 3002
+    assert lake.runs.count().to_pyarrow().as_py() == 1
+
+
+def test_the_rows_change_in_one_commit_and_earlier_versions_stay_readable(lake: Lake) -> None:
+    versions = lake.versions()
+    pin(lake, "before", versions)
+    before = stored(lake)
+    migrate(lake)
+    operations = [entry["operation"] for entry in DeltaTable(lake.path / "transfers").history()]
+    assert operations.count("WRITE") == 3 + 1
+    assert stored(open_lake(lake.path, versions=versions)) == before
+
+
+def test_every_figure_is_compared(lake: Lake) -> None:
+    (table,) = migrate(lake).tables
+    checks = {check.name: check for check in table.checks}
+    assert all(check.holds for check in table.checks)
+    assert checks["rows"].before == 3000
+    assert checks["nulls of wire_bytes"].before == 1500
+    assert checks["sum of latency_ns"].after == sum(row["latency_ns"] for row in stored(lake))
+    microseconds = sum(round(row["observed_at"].timestamp() * 1e6) for row in stored(lake))
+    assert checks["sum of observed_at"].before == microseconds
+    assert len(checks) > 60
+
+
+def test_a_backup_is_made_first_and_putting_it_back_restores_the_lake(lake: Lake) -> None:
+    before = {name: text for name, (_, _, text) in contents(lake.path).items()}
+    result = migrate(lake)
+    backup = Path(result.backup)
+    assert backup.parent == lake.path.parent
+    assert {name: text for name, (_, _, text) in contents(backup).items()} == before
+    assert "To go back: mv" in str(result)
+    lake.path.rename(lake.path.with_name("lake-migrated"))
+    backup.rename(lake.path)
+    assert table_schema_version(DeltaTable(lake.path / "transfers")) == 1
+    assert len(stored(open_lake(lake.path))) == 3000
+
+
+def test_files_are_copied_where_they_cannot_be_linked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(18, os.strerror(18), str(self))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    before = {name: text for name, (_, _, text) in contents(lake.path).items()}
+    backup = Path(migrate(lake).backup)
+    assert {name: text for name, (_, _, text) in contents(backup).items()} == before
+
+
+def test_a_dry_run_rehearses_on_a_copy_and_touches_nothing(lake: Lake) -> None:
+    before, beside = contents(lake.path), sorted(lake.path.parent.iterdir())
+    result = migrate(lake, dry_run=True)
+    assert contents(lake.path) == before
+    assert sorted(lake.path.parent.iterdir()) == beside
+    assert (result.dry_run, result.backup, result.tables[0].rows) == (True, "", 3000)
+    assert "rehearsed on a copy" in str(result)
+    assert migrate(lake).tables == result.tables
+
+
+def test_a_second_migration_has_nothing_to_do(lake: Lake) -> None:
+    migrate(lake)
+    before = contents(lake.path)
+    result = migrate(lake)
+    assert (result.tables, result.backup) == ((), "")
+    assert "Nothing to do" in str(result)
+    assert contents(lake.path) == before
+
+
+def test_a_lake_of_a_newer_schema_is_refused_by_name(lake: Lake) -> None:
+    newer = mark_schema(arrow_schema("events"), SCHEMA_VERSION + 1)
+    DeltaTable.create(lake.path / "events", newer)
+    before = contents(lake.path)
+    for dry_run in (True, False):
+        with pytest.raises(LakeError, match=rf"table events has schema version {SCHEMA_VERSION + 1}"):
+            migrate(lake, dry_run=dry_run)
+    assert contents(lake.path) == before
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_step_that_loses_something_is_found_before_the_commit(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    def lossy(rows: pa.Table) -> pa.Table:
+        return STEPS["transfers", 1](rows).slice(1)
+
+    monkeypatch.setattr(migration_table, "STEPS", {("transfers", 1): lossy})
+    before = stored(lake)
+    with pytest.raises(LakeError, match=r"would not hold what it held: rows: 3,000 before, 2,99\d after"):
+        migrate(lake, dry_run=dry_run)
+    assert table_schema_version(DeltaTable(lake.path / "transfers")) == 1
+    assert stored(lake) == before
+
+
+def test_a_step_that_makes_what_does_not_fit_is_an_error_with_the_column(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(rows: pa.Table) -> pa.Table:
+        rows = STEPS["transfers", 1](rows)
+        return rows.set_column(rows.column_names.index("epoch"), "epoch", pa.repeat("first", rows.num_rows))
+
+    monkeypatch.setattr(migration_table, "STEPS", {("transfers", 1): wrong})
+    with pytest.raises(LakeError, match=r"cannot be migrated.*first.*The lake as it was is in .*lake-backup"):
+        migrate(lake)
+    assert len(stored(lake)) == 3000
+
+
+def test_a_lake_that_is_in_use_or_missing_is_left_alone(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfkit.lake.migration._WAIT_S", 0.1)
+    with hold_lake(lake.path, "drain"), pytest.raises(LakeError, match="is held by"):
+        migrate(lake)
+    with pytest.raises(LakeError, match="does not exist"):
+        migrate(open_lake(tmp_path / "nowhere"))
+    assert len(stored(lake)) == 3000
+
+
+def test_killed_at_any_moment_it_leaves_the_old_table_or_the_new_one(lake: Lake, tmp_path: Path) -> None:
+    expected = [row["latency_ns"] for row in stored(lake)]
+    original = tmp_path / "original"
+    shutil.copytree(lake.path, original)
+    seen = set()
+    for delay_s in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2):
+        shutil.rmtree(lake.path)
+        shutil.copytree(original, lake.path)
+        process = subprocess.Popen([sys.executable, "-c", MIGRATE, str(lake.path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        version = table_schema_version(DeltaTable(lake.path / "transfers"))
+        seen.add(version)
+        assert [row["latency_ns"] for row in stored(lake)] == expected
+        migrate(lake)
+        assert table_schema_version(DeltaTable(lake.path / "transfers")) == SCHEMA_VERSION
+        assert [row["latency_ns"] for row in stored(lake)] == expected
+    assert 1 in seen
+
+
+def test_the_result_renders_itself(lake: Lake) -> None:
+    result = migrate(lake, dry_run=True)
+    assert all(len(line) <= 80 for line in str(result).splitlines())
+    assert "transfers" in result._repr_html_()
+    assert json.loads(json.dumps(result.to_plain()))["tables"][0]["to_version"] == SCHEMA_VERSION
