@@ -4,7 +4,8 @@ A store into a mapped page reaches the file whatever happens to the process; no 
 It survives ``kill -9``, not a power cut: after one, figures may be as old as the kernel's last write-back.
 
 The page holds 64-bit numbers. An epoch's figures are in one of two places, by whether its number is even: those of a
-new epoch are set to zero before its number is stored, so that a kill at any moment leaves figures and number of one epoch.
+new epoch are set to zero before its number is stored, so that a kill at any moment leaves figures and number of one
+epoch.
 """
 
 from __future__ import annotations
@@ -95,6 +96,11 @@ class Counter:
             self._cells[:] = memoryview(bytes(_PAGE_BYTES)).cast("Q")
             self._cells[_MAGIC_AT] = _MAGIC
 
+    @property
+    def epoch(self) -> int:
+        """The last epoch; 0 when there was none."""
+        return self._cells[_EPOCH_AT]
+
     def begin_epoch(self, epoch: int) -> memoryview:
         """Start to count for another epoch.
 
@@ -113,12 +119,9 @@ class Counter:
         """Note a position before it is used: no later holder may use it again."""
         self._cells[_POSITION_AT] = position
 
-    def settle(self) -> None:
-        """Forget the figures of the last epoch, once they are kept elsewhere."""
-        begin = _FIGURES_AT[self._cells[_EPOCH_AT] % 2]
-        for place in range(begin, begin + _FIGURES):
-            self._cells[place] = 0
-        self._page.flush()
+    def correct_committed(self, rows: int) -> None:
+        """Set what the last epoch committed: a kill may have come between a commit and its count."""
+        self._cells[_FIGURES_AT[self._cells[_EPOCH_AT] % 2] + COMMITTED] = rows
 
     def close(self) -> None:
         """Unmap the page; the figures that `begin_epoch` returned must have been released."""

@@ -59,7 +59,8 @@ def claim_slot(folder: Path) -> SlotHolder:
             os.close(descriptor)
             raise
     raise JournalError(
-        f"all {SLOTS} slots of journal {folder} are held or unusable ({'; '.join(unusable[:3]) or 'held'})"
+        f"all {SLOTS} slots of journal {folder} are held, or cannot be used ({len(unusable)}); end producers that are not "
+        f"needed, or choose another folder. {'; '.join(unusable[:3])}".rstrip()
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from perfkit.errors import JournalError
@@ -18,7 +18,6 @@ from perfkit.journal.holder import merge_epochs
 from perfkit.journal.slots import SlotFiles, hold_slot, looking_at
 from perfkit.journal.storage import (
     connect,
-    forget_epochs,
     read_batches,
     stored_epochs,
     stored_tables,
@@ -139,35 +138,23 @@ class SlotReader:
             said = read_counter(self._files.counter)
             return merge_epochs(stored_epochs(self._connection), said, is_held=not nobody_holds_it)
 
-    def trim(self, up_to_position: Mapping[str, int], *, settled_epoch: int = 0) -> None:
+    def trim(self, up_to_position: Mapping[str, int]) -> None:
         """Delete what was drained, in small transactions: its room is used again.
 
         Args:
             up_to_position: per table the last position to delete.
-            settled_epoch: forget what became of closed epochs up to this one, once it was told elsewhere.
 
         Raises:
             JournalError: the file cannot be written to; some of it may have been deleted.
         """
         with self._telling(), contextlib.closing(connect(self._files.database)) as connection:
             trim_batches(connection, up_to_position)
-            if settled_epoch:
-                forget_epochs(connection, settled_epoch)
-        if settled_epoch:
-            self._settle_counter(settled_epoch)
-
-    def _settle_counter(self, settled_epoch: int) -> None:
-        with looking_at(self._files) as nobody_holds_it:  # nobody can claim it meanwhile and begin another epoch
-            if nobody_holds_it and 0 < read_counter(self._files.counter).epoch <= settled_epoch:
-                counter = Counter(self._files.counter)
-                counter.settle()
-                counter.close()
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    def _read(self, table: str, after_position: int) -> Iterator[Batch]:
+    def _read(self, table: str, after_position: int) -> Generator[Batch]:
         return read_batches(self._connection, self._files.name, table, after_position)
 
     @contextlib.contextmanager
@@ -177,20 +164,22 @@ class SlotReader:
             yield
         except sqlite3.Error as error:
             raise JournalError(
-                f"journal slot {self._files.database} cannot be read or trimmed: {error}; if it is damaged, move it out "
-                "of the folder, then run again"
+                f"journal slot {self._files.database} cannot be read or trimmed: {error}; if it is damaged, move it "
+                "out of the folder, then run again"
             ) from error
 
 
 def remove_slot(path: str | Path) -> bool:
     """Remove the file of a slot that is dead and wholly drained; what keeps its numbers growing stays.
 
+    Tell first what `SlotReader.epochs` says. Only the last epoch's figures stay, in the counter: the next producer of the
+    slot finds them there, and `SlotReader.epochs` repeats them.
+
     Args:
         path: its file, from `list_slots`.
 
     Returns:
-        False when the slot is held, has batches, or lost or dropped rows that were not settled by `SlotReader.trim`:
-        nothing was removed.
+        False when the slot is held or has batches: nothing was removed.
 
     Raises:
         JournalError: the file is damaged, or cannot be removed.
@@ -201,15 +190,28 @@ def remove_slot(path: str | Path) -> bool:
         if descriptor is None:
             return False
         try:
-            with open_slot(files.database) as reader:
-                if reader.tables() or any(state.accepted > state.committed for state in reader.epochs()):
-                    return False
-            for name in ("", "-wal", "-shm"):
-                files.database.with_name(files.database.name + name).unlink(missing_ok=True)
+            if files.database.exists():
+                return _remove_held(files)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise JournalError(
             f"journal slot {files.database} cannot be removed: {error.strerror}; check ls -ld {files.folder}"
         ) from error
+    return False
+
+
+def _remove_held(files: SlotFiles) -> bool:
+    with open_slot(files.database) as reader:
+        if reader.tables():
+            return False
+        last = reader.epochs()[-1:]
+    counter = Counter(files.counter)
+    try:
+        if last and last[0].epoch == counter.epoch:
+            counter.correct_committed(last[0].committed)
+    finally:
+        counter.close()
+    for ending in ("", "-wal", "-shm"):
+        files.database.with_name(files.database.name + ending).unlink(missing_ok=True)
     return True

@@ -1,7 +1,7 @@
 """The SQLite file of a slot: batches by table and position, and what became of every epoch.
 
-Write-ahead log with ``synchronous=FULL``: a commit has reached the disk when it returns. Every table of rows has a table
-of its own here, so that neither an index nor a scan over foreign batches is needed. The file is opened by SQLite only:
+Write-ahead log with ``synchronous=FULL``: a commit has reached the disk when it returns. Every table of rows has a
+table of its own here, so that neither an index nor a scan over foreign batches is needed. The file is opened by SQLite only:
 POSIX takes all of a process's locks on a file away when any descriptor of it is closed.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from perfkit.errors import JournalError
@@ -21,7 +21,6 @@ __all__ = [
     "FORMAT_VERSION",
     "commit_batches",
     "connect",
-    "forget_epochs",
     "forget_lossless_epochs",
     "last_numbers",
     "live_bytes",
@@ -215,7 +214,7 @@ def stored_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     )
 
 
-def read_batches(connection: sqlite3.Connection, slot: str, table: str, after_position: int) -> Iterator[Batch]:
+def read_batches(connection: sqlite3.Connection, slot: str, table: str, after_position: int) -> Generator[Batch]:
     """The batches of a table behind a position, ascending.
 
     Raises:
@@ -253,16 +252,6 @@ def trim_batches(connection: sqlite3.Connection, up_to_position: Mapping[str, in
         while deleted == _TRIM_BATCHES:
             with _transaction(connection):
                 deleted = connection.execute(delete, (position,)).rowcount
-
-
-def forget_epochs(connection: sqlite3.Connection, up_to_epoch: int) -> None:
-    """Delete closed epochs up to one.
-
-    Raises:
-        sqlite3.Error: none was deleted.
-    """
-    with _transaction(connection):
-        connection.execute("DELETE FROM epochs WHERE epoch <= ? AND NOT is_open", (up_to_epoch,))
 
 
 def forget_lossless_epochs(connection: sqlite3.Connection) -> None:

@@ -28,8 +28,8 @@ class Figures:
 class Tally:
     """The figures of the epoch under way, kept in step with the slot's `Counter`, and the sum of earlier ones.
 
-    A row gets its number when it is committed: the figures alone decide which, so that every row that was dropped leaves
-    a gap, and rows under way can move to another epoch.
+    A row gets its number when it is committed: the figures alone decide which, so that every row that was dropped
+    leaves a gap, and rows under way can move to another epoch.
 
     `lock` is reentrant because a row may be offered by a signal handler, or when garbage is collected. It is held for a
     few stores only, never while anything is encoded or written.
