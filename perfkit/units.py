@@ -24,7 +24,17 @@ _BYTE_UNITS = {
     "gib": 2**30,
     "tib": 2**40,
 }
-_DURATION_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION_UNITS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "min": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "day": 86_400 * 10**9,
+    "days": 86_400 * 10**9,
+}
 _NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:[._]?\d+)*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Zµ]*)\s*")
 
 
@@ -85,7 +95,7 @@ def parse_duration(value: str | int) -> int:
     """Read a duration in nanoseconds.
 
     Args:
-        value: a whole number of nanoseconds, or text such as ``"1.5ms"``, ``"3 min"``.
+        value: a whole number of nanoseconds, or text such as ``"1.5ms"``, ``"3 min"``, ``"7 days"``.
 
     Returns:
         Nanoseconds, 0 or more.

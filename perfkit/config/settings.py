@@ -11,12 +11,13 @@ from typing import Any
 from perfkit.config.source import Source, read_source, shown
 from perfkit.errors import ConfigError, UnitError, UnknownNameError
 from perfkit.schema import SIMPLICITY_ORDER
-from perfkit.units import parse_share
+from perfkit.units import parse_duration, parse_share
 
 __all__ = [
     "DEFAULT_POOL",
     "GOALS",
     "MODES",
+    "LakeSettings",
     "PoolSettings",
     "PublishSettings",
     "Settings",
@@ -29,6 +30,9 @@ GOALS = ("balanced", "latency", "throughput", "memory")
 DEFAULT_POOL = "default"
 _ENGINE_KEYS = ("mode", "exploration_rate")
 _POOL_KEYS = ("goal", "methods", "tolerance", "simplicity_order")
+_LAKE_KEYS = ("keep_rows", "keep_rollups")
+_DAY_NS = 86_400 * 10**9
+_MAX_DAYS = 36_500
 _PUBLISH_KEYS = ("min_launches", "min_observations", "max_uncertainty", "max_loss", "max_step")
 
 
@@ -69,6 +73,19 @@ class PublishSettings:
     max_step: float = 4.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """How long `perfkit maintain` keeps what was observed.
+
+    Args:
+        keep_rows_days: days that transfers and decisions are kept, 1 or more.
+        keep_rollups_days: days that rollups and events are kept, not below `keep_rows_days`.
+    """
+
+    keep_rows_days: int = 7
+    keep_rollups_days: int = 400
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The content of `perfkit.toml`. Without a file, everything has its default.
@@ -83,6 +100,7 @@ class Settings:
         default_factory=lambda: MappingProxyType({DEFAULT_POOL: PoolSettings()})
     )
     publish: PublishSettings = PublishSettings()
+    lake: LakeSettings = LakeSettings()
 
     def pool(self, name: str) -> PoolSettings:
         """The settings of a pool; those of `default` for a pool that the file does not name."""
@@ -103,7 +121,7 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
             column, what was got and what is allowed.
     """
     source = read_source(path, advice="`perfkit init` writes one")
-    source.refuse_unknown("", source.body, ("engine", "pools", "publish"))
+    source.refuse_unknown("", source.body, ("engine", "pools", "publish", "lake"))
     engine = source.table(source.body, "", "engine")
     source.refuse_unknown("engine", engine, _ENGINE_KEYS)
     mode = _choice(source, "engine", engine, "mode", MODES, "decide")
@@ -113,7 +131,8 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
     default = _pool(source, pools, DEFAULT_POOL, PoolSettings(), known_methods)
     named = {name: _pool(source, pools, name, default, known_methods) for name in pools}
     publish = _publish(source, source.table(source.body, "", "publish"))
-    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}), publish)
+    lake = _lake(source, source.table(source.body, "", "lake"))
+    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}), publish, lake)
 
 
 def _pool(
@@ -148,6 +167,28 @@ def _publish(source: Source, table: Mapping[str, Any]) -> PublishSettings:
         max_loss=_share(source, "publish", table, "max_loss", default.max_loss),
         max_step=_factor(source, table, "max_step", default.max_step),
     )
+
+
+def _lake(source: Source, table: Mapping[str, Any]) -> LakeSettings:
+    source.refuse_unknown("lake", table, _LAKE_KEYS)
+    default = LakeSettings()
+    rows = _days(source, table, "keep_rows", default.keep_rows_days)
+    rollups = _days(source, table, "keep_rollups", max(rows, default.keep_rollups_days))
+    if rollups < rows:
+        value = shown(table["keep_rollups"])
+        source.refuse("lake", "keep_rollups", f" == {value}; must not be below keep_rows, which is {rows} days")
+    return LakeSettings(rows, rollups)
+
+
+def _days(source: Source, table: Mapping[str, Any], key: str, default: int) -> int:
+    value = table.get(key, f"{default} days")
+    try:
+        days, rest = divmod(parse_duration(value) if isinstance(value, str) else 0, _DAY_NS)
+    except (UnitError, OverflowError):  # OverflowError: '1e999 days'
+        days, rest = 0, 0
+    if rest or not 1 <= days <= _MAX_DAYS:
+        source.refuse("lake", key, f" == {shown(value)}; must be whole days, from 1 to {_MAX_DAYS}, such as '7 days'")
+    return days
 
 
 def _count(source: Source, table: Mapping[str, Any], key: str, default: int) -> int:

@@ -43,6 +43,12 @@ min_observations = 30       # fewest observations that a range may rest on
 max_uncertainty = "5%"      # cost that not knowing better may be expected to lose
 max_loss = "5%"             # cost that a candidate may surely lose against what is in force
 max_step = 4.0              # factor by which an edge between two methods may surely move
+
+# How long `perfkit maintain` keeps what was observed, in whole days. Pinned runs, the runs behind the thresholds in
+# force, and what reports were made from are kept longer.
+[lake]
+keep_rows = "7 days"        # transfers and decisions
+keep_rollups = "400 days"   # their histograms per minute, and events
 """
 
 

@@ -30,6 +30,7 @@ def test_the_template_says_what_holds_without_it(settings_file) -> None:
     loaded = load_perfkit_toml(settings_file(PERFKIT_TOML))
     assert loaded.pools == Settings().pools
     assert loaded.mode == Settings().mode
+    assert loaded.lake == Settings().lake
 
 
 def test_the_template_names_every_goal_and_the_default_lists(settings_file) -> None:
@@ -122,6 +123,38 @@ def test_a_path_that_is_no_file_is_refused(settings_file, tmp_path: Path, name: 
     settings_file("")
     with pytest.raises(ConfigError):
         load_perfkit_toml(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", (7, 400)),
+        ("[lake]", (7, 400)),
+        ("[lake]\nkeep_rows = '1 day'", (1, 400)),
+        ("[lake]\nkeep_rows = '720h'\nkeep_rollups = '30 days'", (30, 30)),
+        ("[lake]\nkeep_rows = '500 days'", (500, 500)),
+    ],
+)
+def test_the_lake_is_kept_for_whole_days(settings_file, text: str, kept: tuple[int, int]) -> None:
+    lake = load_perfkit_toml(settings_file(text)).lake
+    assert (lake.keep_rows_days, lake.keep_rollups_days) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("keep_rows = '36h'", "must be whole days, from 1 to 36500, such as '7 days'"),
+        ("keep_rows = 7", "must be whole days"),
+        ("keep_rows = '0 days'", "must be whole days"),
+        ("keep_rows = '1e999 days'", "must be whole days"),
+        ("keep_rows = 'a week'", "must be whole days"),
+        ("keep_rollups = '3 days'", "must not be below keep_rows, which is 7 days"),
+        ("keep_events = '3 days'", "keep_events"),
+    ],
+)
+def test_what_is_no_time_to_keep_a_lake_is_refused(settings_file, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_perfkit_toml(settings_file(f"[lake]\n{text}"))
 
 
 KEYS = st.sampled_from(["engine", "pools", "default", "ml", "goal", "methods", "mode", "tolerance", "rules", "x"])
