@@ -25,6 +25,8 @@ _LONGEST_RETRY_S = 5.0
 class Writer:
     """Takes rows of the same columns of one table; made by `perfkit.journal.Journal.writer`."""
 
+    __slots__ = ("_buffer", "_tally", "columns", "rows", "table")
+
     def __init__(self, table: str, columns: tuple[str, ...], buffer: Buffer, tally: Tally) -> None:
         self.table = table
         self.columns = columns
@@ -165,7 +167,11 @@ class Buffer:
             wish = self._next_wish(retry_s)
             if wish is None:
                 return
-            is_complete = self._commit_buffered(pause=_pause)
+            try:
+                is_complete = self._commit_buffered(pause=_pause)
+            except Exception as error:  # noqa: BLE001 - without its thread the journal would fill and say nothing
+                self.last_error = f"rows could not be committed: {type(error).__name__}: {error}"
+                is_complete = False
             if isinstance(wish, _FlushRequest):
                 wish.answer(is_complete)
             retry_s = None if is_complete else min(2 * (retry_s or self._flush_interval_s / 2), _LONGEST_RETRY_S)
@@ -194,9 +200,11 @@ class Buffer:
             if not self._pending:
                 return True
             requests = [CommitRequest(request.batches) for request in self._pending]
-            self._committer.commit(requests)
-            self._pending = [request for request in requests if request.error is not None]
-            self._give_room(sum(request.rows for request in requests if request.error is None))
+            try:
+                self._committer.commit(requests)
+            finally:
+                self._pending = [request for request in requests if request.error is not None]
+                self._give_room(sum(request.rows for request in requests if request.is_done and request.error is None))
             return not self._pending
 
     def _encoded(

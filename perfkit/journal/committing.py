@@ -7,7 +7,7 @@ import contextlib
 import errno
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from perfkit.errors import JournalError
@@ -43,15 +43,17 @@ class Committer:
         folder: the journal's folder.
         max_bytes: what may wait in the slot to be drained.
         tally: counts what is committed; who makes a request counts what is accepted and dropped.
+        on_claim: called after a slot was claimed.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, tally: Tally) -> None:
+    def __init__(self, folder: Path, max_bytes: int, tally: Tally, on_claim: Callable[[], None]) -> None:
         self.lock = threading.Lock()
         self.commits = self.failures = self.file_bytes = 0
         self.last_error = ""
         self._folder = folder
         self._max_bytes = max_bytes
         self._tally = tally
+        self._on_claim = on_claim
         self._waiting: collections.deque[CommitRequest] = collections.deque()
         self._holder: SlotHolder | None = None
         self._is_closed = False
@@ -120,6 +122,7 @@ class Committer:
             self._holder = claim_slot(self._folder)
             self._tally.begin_epoch(self._holder.figures)
             self.file_bytes = self._holder.live_bytes()
+            self._on_claim()
         return self._holder
 
     def _release(self, *, keep_figures: bool) -> None:

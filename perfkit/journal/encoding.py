@@ -239,7 +239,7 @@ def _bits(values: Sequence[Any]) -> bytes:
 
 def _encode_text(values: Sequence[Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
     different = list(dict.fromkeys(values))
-    if any(not isinstance(value, str) for value in different):
+    if set(map(type, different)) != {str} and not all(isinstance(value, str) for value in different):
         raise TypeError
     if len(different) > min(_MAX_DICTIONARY, len(values) // 2 + 1):
         return _plain_text(values)

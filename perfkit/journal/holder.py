@@ -59,8 +59,8 @@ def claim_slot(folder: Path) -> SlotHolder:
             os.close(descriptor)
             raise
     raise JournalError(
-        f"all {SLOTS} slots of journal {folder} are held, or cannot be used ({len(unusable)}); end producers that are not "
-        f"needed, or choose another folder. {'; '.join(unusable[:3])}".rstrip()
+        f"all {SLOTS} slots of journal {folder} are held, or cannot be used ({len(unusable)}); end producers that are "
+        f"not needed, or choose another folder. {'; '.join(unusable[:3])}".rstrip()
     )
 
 
@@ -121,10 +121,10 @@ class SlotHolder:
             self._counter = Counter(files.counter)
             sync_folder(files.folder)
             self._inode = files.database.stat().st_ino
+            self.figures = self._counter.begin_epoch(self.epoch)
         except BaseException:
             self._connection.close()
             raise
-        self.figures = self._counter.begin_epoch(self.epoch)
 
     def _close_earlier_epochs(self, said: CounterState) -> None:
         connection = self._open_connection()

@@ -79,11 +79,10 @@ class Journal:
     def __init__(self, folder: Path, max_bytes: int, buffer_rows: int, flush_interval_s: float) -> None:
         self.folder = folder
         self._tally = Tally()
-        self._committer = Committer(folder, max_bytes, self._tally)
+        self._committer = Committer(folder, max_bytes, self._tally, on_claim=_close_when_a_worker_ends)
         self._buffer = Buffer(self._committer, self._tally, buffer_rows, flush_interval_s)
         self._is_closed = False
         _JOURNALS.add(self)
-        _close_when_a_worker_ends(self)
 
     @property
     def slot(self) -> str:
@@ -204,19 +203,10 @@ class Journal:
     def __repr__(self) -> str:
         return f"Journal({str(self.folder)!r})"
 
-    def _before_fork(self) -> None:
-        # No thread may be inside SQLite while the process is copied: the child would inherit its locks for ever.
-        self._committer.lock.acquire(timeout=_LONGEST_WAIT_TO_FORK_S)
-
-    def _after_fork_in_parent(self) -> None:
-        if self._committer.lock.locked():
-            self._committer.lock.release()
-
-    def _after_fork_in_child(self) -> None:
+    def _abandon_in_child(self) -> None:
         self._tally.abandon_in_child()
         self._committer.abandon_in_child()
         self._buffer.abandon_in_child()
-        _close_when_a_worker_ends(self)
 
 
 def open_journal(
@@ -264,23 +254,34 @@ def open_journal(
 
 _JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
 """Journals that are open in this process."""
-_HELD_FOR_FORK: list[Journal] = []
+
+
+class _ForkingThread(threading.local):
+    """Threads may fork at the same time: each gives back what it holds itself."""
+
+    def __init__(self) -> None:
+        self.held: list[threading.Lock] = []
+
+
+_FORKING = _ForkingThread()
 
 
 def _before_fork() -> None:
-    _HELD_FOR_FORK.extend(_JOURNALS)
-    for journal in _HELD_FOR_FORK:
-        journal._before_fork()
+    # No thread may be inside SQLite while the process is copied: the child would inherit its locks for ever. In one
+    # order, so that two forking threads do not wait for each other.
+    locks = [journal._committer.lock for journal in sorted(_JOURNALS, key=id)]
+    _FORKING.held = [lock for lock in locks if lock.acquire(timeout=_LONGEST_WAIT_TO_FORK_S)]
 
 
 def _after_fork_in_parent() -> None:
-    while _HELD_FOR_FORK:
-        _HELD_FOR_FORK.pop()._after_fork_in_parent()
+    while _FORKING.held:
+        _FORKING.held.pop().release()
 
 
 def _after_fork_in_child() -> None:
-    while _HELD_FOR_FORK:
-        _HELD_FOR_FORK.pop()._after_fork_in_child()
+    _FORKING.held.clear()
+    for journal in list(_JOURNALS):
+        journal._abandon_in_child()
 
 
 def _close_all() -> None:
@@ -288,10 +289,10 @@ def _close_all() -> None:
         journal.close()
 
 
-def _close_when_a_worker_ends(journal: Journal) -> None:
-    """Workers of multiprocessing end without the functions of atexit; they call their own."""
+def _close_when_a_worker_ends() -> None:
+    """Workers of multiprocessing end without the functions of atexit; it has its own, forgotten at a fork."""
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and threading.current_thread() is threading.main_thread():
+    if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
         util.Finalize(None, _close_all, exitpriority=0)
 
 

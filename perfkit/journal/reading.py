@@ -172,8 +172,8 @@ class SlotReader:
 def remove_slot(path: str | Path) -> bool:
     """Remove the file of a slot that is dead and wholly drained; what keeps its numbers growing stays.
 
-    Tell first what `SlotReader.epochs` says. Only the last epoch's figures stay, in the counter: the next producer of the
-    slot finds them there, and `SlotReader.epochs` repeats them.
+    Tell first what `SlotReader.epochs` says. Only the last epoch's figures stay, in the counter: the next producer of
+    the slot finds them there, and `SlotReader.epochs` repeats them.
 
     Args:
         path: its file, from `list_slots`.

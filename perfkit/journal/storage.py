@@ -1,8 +1,8 @@
 """The SQLite file of a slot: batches by table and position, and what became of every epoch.
 
 Write-ahead log with ``synchronous=FULL``: a commit has reached the disk when it returns. Every table of rows has a
-table of its own here, so that neither an index nor a scan over foreign batches is needed. The file is opened by SQLite only:
-POSIX takes all of a process's locks on a file away when any descriptor of it is closed.
+table of its own here, so that neither an index nor a scan over foreign batches is needed. The file is opened by SQLite
+only: POSIX takes all of a process's locks on a file away when any descriptor of it is closed.
 """
 
 from __future__ import annotations

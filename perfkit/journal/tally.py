@@ -35,6 +35,8 @@ class Tally:
     few stores only, never while anything is encoded or written.
     """
 
+    __slots__ = ("_earlier", "_is_counted", "accepted", "cells", "committed", "dropped", "lock")
+
     def __init__(self) -> None:
         self._begin()
 
