@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from perfkit.lake.drain import drain
+from perfkit.lake.drain_result import DrainProgress, DrainResult
 from perfkit.lake.lake import LAKE_TABLES, Lake, open_lake
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RUN_STATUSES, RunRecord
@@ -10,8 +12,11 @@ __all__ = [
     "DEFAULT_LAKE_PATH",
     "LAKE_TABLES",
     "RUN_STATUSES",
+    "DrainProgress",
+    "DrainResult",
     "Lake",
     "RunRecord",
+    "drain",
     "journal_folder",
     "open_lake",
 ]

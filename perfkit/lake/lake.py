@@ -16,7 +16,8 @@ from perfkit.errors import InputError, LakeError, UnknownNameError
 from perfkit.lake.delta import append_rows, conform, data_files, open_table, refuse_newer
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RunRecord, run_schema
-from perfkit.lake.snapshots import files_that_may_hold, stored_rows
+from perfkit.lake.snapshots import as_read, files_that_may_hold, stored_rows
+from perfkit.lake.undrained import read_undrained
 from perfkit.schema import JOURNALLED_TABLES, TABLES, TRANSFER_COLUMNS, arrow_schema
 from perfkit.tables import ResultTable
 
@@ -201,11 +202,8 @@ class Lake:
     def _undrained_rows(self, name: str, table: DeltaTable | None) -> ibis.Table:
         import ibis
 
-        from perfkit.lake.undrained import read_undrained
-
-        schema = arrow_schema(name)
         rows = read_undrained(journal_folder(self.path), name, table)
-        return ibis.memtable(rows.cast(schema.remove_metadata()))
+        return ibis.memtable(rows.cast(as_read(rows.schema)))
 
     def _is_newest(self, name: str, table: DeltaTable | None) -> bool:
         newest = self._open(name)

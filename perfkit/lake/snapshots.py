@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow
     from deltalake import DeltaTable
 
-__all__ = ["files_that_may_hold", "stored_rows"]
+__all__ = ["as_read", "files_that_may_hold", "stored_rows"]
 
 
 def stored_rows(
@@ -30,11 +30,9 @@ def stored_rows(
         view: name under which DuckDB knows the rows; one of its own without it.
     """
     import ibis
-    import pyarrow as pa
 
     if not files:
-        # DuckDB reads every column of a file as nullable: so the empty table is, too.
-        return ibis.memtable(pa.schema([field.with_nullable(True) for field in schema]).empty_table())
+        return ibis.memtable(as_read(schema).empty_table())
     rows: ibis.Table = connection.read_parquet(list(files), table_name=view or None)
     types = ibis.Schema.from_pyarrow(schema)
     missing = {
@@ -43,6 +41,13 @@ def stored_rows(
         if column.name not in rows.columns
     }
     return rows.mutate(**missing).select(schema.names) if missing else rows
+
+
+def as_read(schema: pyarrow.Schema) -> pyarrow.Schema:
+    """The schema as DuckDB reads it from files: every column is nullable."""
+    import pyarrow as pa
+
+    return pa.schema([field.with_nullable(True) for field in schema])
 
 
 def files_that_may_hold(table: DeltaTable, key: Mapping[str, object]) -> list[str]:

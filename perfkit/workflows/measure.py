@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.errors import FitError, InputError, LakeError
-from perfkit.lake import Lake, RunRecord, open_lake
+from perfkit.lake import Lake, RunRecord
 from perfkit.learn import CompositionError, CrossedCell, fit, summarise_cells
 from perfkit.measurement.background import ImpactProbe, keep_to_share
 from perfkit.measurement.copies import TUNABLE, measure_non_temporal
@@ -35,6 +35,8 @@ from perfkit.transfer.platform import headroom
 from perfkit.transfer.registry import get_method
 from perfkit.units import format_bytes, format_duration
 from perfkit.workflows.bench_result import BenchResult
+from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.keeping import ObservationKeeper, keep_observations
 from perfkit.workflows.run_lock import hold_run
 
 __all__ = ["bench"]
@@ -81,7 +83,8 @@ def bench(
     Raises:
         InputError: unknown preset, method or size; a scenario file that cannot be used.
         MeasurementError: nothing could be measured.
-        LakeError: what was measured could not be kept.
+        JournalError: what was measured could not be made durable.
+        LakeError: the lake cannot be written to.
     """
     in_background = background_share is not None
     asked = _sweep(preset, methods, sizes, scenarios, budget_s, background_share)
@@ -145,7 +148,7 @@ def _measure(
             keep=keeper.keep,
             progress=progress or (lambda _: None),
             throttle=throttle,
-            in_background=in_background,
+            source="background" if in_background else "bench",
         )
     except BaseException:
         # What went wrong first is what to tell; a lake that cannot be written to cannot record it either.
@@ -172,7 +175,12 @@ def _result(sweep: Sweep, keeper: _Keeper, outcome: Outcome, impact: Estimate | 
         composition_error=composition,
         copy_plan=outcome.copy_plan,
         background_impact=impact,
-        warnings=(*warnings, *_stability_warnings(sweep, outcome, observations), *_copy_advice(sweep, outcome)),
+        warnings=(
+            *warnings,
+            *_stability_warnings(sweep, outcome, observations),
+            *_copy_advice(sweep, outcome),
+            *keeper.warnings(),
+        ),
     )
 
 
@@ -237,6 +245,7 @@ class _Keeper:
     lake: Lake | None
     fingerprint: Mapping[str, str]
     parameters: str
+    observations: ObservationKeeper | None = None
     first_launch: int = 0
     earlier: tuple[pa.Table, ...] = ()
     kept: int = 0
@@ -246,12 +255,15 @@ class _Keeper:
         sweep: Sweep, parameters: str, lake: str | Path | None, stack: contextlib.ExitStack, *, resume: bool
     ) -> _Keeper:
         """Begin a run or go on with one; it is held against other drivers until `stack` is left."""
-        opened = None if lake is None else open_lake(lake)
+        # A run that was killed between its journal and the lake has rows that only a drain shows.
+        opened = None if lake is None else open_fresh_lake(lake)
         fingerprint = collect_fingerprint()
         keeper = _Keeper(_new_run_id(), sweep, opened, fingerprint, parameters)
         if opened is not None and lake is not None and not (resume and keeper._resume(opened, lake, stack)):
             stack.enter_context(hold_run(lake, keeper.run_id))
         keeper.record("running", 0.0, keeper.first_launch, 0, ())
+        if lake is not None:
+            keeper.observations = stack.enter_context(keep_observations(lake))
         return keeper
 
     def _resume(self, lake: Lake, path: str | Path, stack: contextlib.ExitStack) -> bool:
@@ -278,8 +290,14 @@ class _Keeper:
 
     def keep(self, observations: pa.Table) -> None:
         self.kept += len(observations)
-        if self.lake is not None:
-            self.lake.append_transfers(observations)
+        if self.observations is not None:
+            self.observations.keep(observations)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What people should know about where the observations are."""
+        if self.observations is None or not self.observations.undrained:
+            return ()
+        return (f"some observations wait in the journal, `perfkit drain` moves them: {self.observations.undrained}",)
 
     def finish(self, result: BenchResult) -> None:
         self.record(result.status, result.seconds, result.launches, result.rounds, result.warnings)

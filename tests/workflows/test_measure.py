@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
 import perfkit
-from perfkit.errors import InputError, LakeError
-from perfkit.lake import Lake
+from perfkit.errors import InputError, JournalError, LakeError
+from perfkit.journal import Journal
+from perfkit.lake import drain
 from perfkit.measurement.ratios import RATIOS, compute_ratios
 from perfkit.transfer.platform import headroom
 from perfkit.workflows.run_lock import hold_run
@@ -108,22 +112,61 @@ def test_interrupted_before_the_first_batch_is_no_failure(lake, monkeypatch):
 
 
 def test_run_that_failed_midway_is_resumed(lake, monkeypatch):
-    """The lake could not be written to after the first launch: what it holds is gone on with."""
+    """The journal could not be written to after the first launch: what it holds is gone on with."""
     options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
-    append, calls = Lake.append_transfers, []
+    append, calls = Journal.append, []
 
-    def full_disk(self, table):
+    def full_disk(self, table, columns):
         calls.append(table)
         if len(calls) == 2:
-            raise LakeError("no space left; free some, then run again")
-        return append(self, table)
+            raise JournalError("no space left; free some, then run again")
+        return append(self, table, columns)
 
-    monkeypatch.setattr(Lake, "append_transfers", full_disk)
-    with pytest.raises(LakeError, match="no space left"):
+    monkeypatch.setattr(Journal, "append", full_disk)
+    with pytest.raises(JournalError, match="no space left"):
         perfkit.bench(**options)
     (run,) = runs_of(lake)
     assert run["status"] == "failed"
     assert perfkit.bench(**options).run_id == run["run_id"]
+
+
+def test_lake_that_cannot_take_observations_leaves_them_in_the_journal(lake, monkeypatch):
+    """The disk of the lake is full, say: the run goes on, says so, and loses nothing."""
+
+    def full_disk(lake):
+        raise LakeError("no space left; free some, then run again")
+
+    monkeypatch.setattr("perfkit.workflows.keeping.drain", full_disk)
+    result = perfkit.bench(preset="smoke", methods=["uds"], budget_s=1, lake=lake)
+    assert any("`perfkit drain` moves them: no space left" in warning for warning in result.warnings)
+    assert perfkit.open_lake(lake).transfers.count().to_pyarrow().as_py() == 0
+    assert perfkit.open_lake(lake, undrained=True).transfers.count().to_pyarrow().as_py() == len(result.observations)
+    assert drain(lake).rows == {"transfers": len(result.observations)}
+
+
+KILLED_BEFORE_DRAIN = """
+import os, signal, sys
+import perfkit, perfkit.workflows.keeping
+perfkit.workflows.keeping.drain = lambda lake: os.kill(os.getpid(), signal.SIGKILL)
+perfkit.bench(preset="smoke", methods=["uds"], budget_s=2, lake=sys.argv[1])
+"""
+
+
+def test_run_that_was_killed_between_journal_and_lake_loses_nothing(lake):
+    """What was appended before the kill is drained when the same run is asked for again, and gone on with."""
+    killed = subprocess.run([sys.executable, "-c", KILLED_BEFORE_DRAIN, str(lake)], timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    (run,) = runs_of(lake)
+    assert run["status"] == "running"
+    appended = perfkit.open_lake(lake, undrained=True).transfers.count().to_pyarrow().as_py()
+    assert appended > 0
+
+    second = perfkit.bench(preset="smoke", methods=["uds"], budget_s=2, lake=lake)
+    assert second.run_id == run["run_id"]
+    kept = perfkit.open_lake(lake).transfers.to_pyarrow()
+    assert kept.num_rows == len(second.observations) > appended
+    keys = [(row["scenario"], row["launch"], row["round"], row["sequence"]) for row in kept.to_pylist()]
+    assert len(set(keys)) == len(keys)
 
 
 def test_other_parameters_begin_a_new_run(lake):
