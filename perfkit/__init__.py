@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from perfkit.learn import fit as fit
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
+    from perfkit.workflows.analyse import analyse as analyse
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
     from perfkit.workflows.publish import rollback as rollback
+    from perfkit.workflows.upkeep import maintain_lake as maintain_lake
+    from perfkit.workflows.upkeep import migrate_lake as migrate_lake
 
 _ERRORS = (
     "CodecError",
@@ -73,10 +76,13 @@ _HOMES = {
     "Fit": "perfkit.learn",
     "Lake": "perfkit.lake",
     "ResultTable": "perfkit.tables",
+    "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
     "fit": "perfkit.learn",
     "history": "perfkit.workflows.publish",
+    "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",
+    "migrate_lake": "perfkit.workflows.upkeep",
     "open_lake": "perfkit.lake",
     "publish": "perfkit.workflows.publish",
     "rollback": "perfkit.workflows.publish",

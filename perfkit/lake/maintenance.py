@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from perfkit.lake.delta import open_table, refuse_other_schema
 from perfkit.lake.durability import sync_table
 from perfkit.lake.lake import LAKE_TABLES, Lake
 from perfkit.lake.lock import hold_lake
-from perfkit.lake.maintenance_result import MaintenanceResult, TableUpkeep
+from perfkit.lake.maintenance_result import MaintenanceResult, TableUpkeep, UpkeepProgress
 from perfkit.lake.pins import active_pins, all_pins, pinned_runs, unpin
 from perfkit.lake.records import table_schema
 from perfkit.lake.rewriting import (
@@ -62,6 +62,7 @@ def maintain(
     keep_runs: Collection[str] = (),
     keep_replaced_hours: int = 24,
     dry_run: bool = False,
+    progress: Callable[[UpkeepProgress], None] | None = None,
 ) -> MaintenanceResult:
     """Roll up, delete rows that are too old, merge small files, remove files and log entries that nothing needs.
 
@@ -76,6 +77,7 @@ def maintain(
         keep_replaced_hours: files that were in use so recently stay, for those who are reading an earlier version and
             for writers that are about to commit; 0 only where there are none.
         dry_run: only say what would be done.
+        progress: called before every table.
 
     Returns:
         What was done, by table.
@@ -96,10 +98,11 @@ def maintain(
         keep_hours=keep_replaced_hours,
         dry_run=dry_run,
     )
+    tell = progress or (lambda _: None)
     if dry_run:
-        return _carry_out(lake, limits)
+        return _carry_out(lake, limits, tell)
     with hold_lake(lake.path, "maintain", _WAIT_S):
-        return _carry_out(lake, limits)
+        return _carry_out(lake, limits, tell)
 
 
 def _check_limits(keep_rows_days: int, keep_rollups_days: int, keep_replaced_hours: int) -> None:
@@ -114,10 +117,11 @@ def _check_limits(keep_rows_days: int, keep_rollups_days: int, keep_replaced_hou
         raise InputError(f"keep_replaced_hours == {keep_replaced_hours}, must be 0 or more")
 
 
-def _carry_out(lake: Lake, limits: _Limits) -> MaintenanceResult:
+def _carry_out(lake: Lake, limits: _Limits, tell: Callable[[UpkeepProgress], None]) -> MaintenanceResult:
     for name, table in _existing(lake).items():
         refuse_other_schema(table, table_schema(name))
     pins = active_pins(lake)
+    tell(UpkeepProgress(0, 1 + len(LAKE_TABLES), "rolling up"))
     released = sorted({one.name for one in all_pins(lake)} - {one.name for one in pins})
     rollups = roll_up(lake, first_day=limits.rollups_before, freeze_before=limits.rows_before, dry_run=limits.dry_run)
     if not limits.dry_run:
@@ -125,7 +129,8 @@ def _carry_out(lake: Lake, limits: _Limits) -> MaintenanceResult:
             unpin(lake, name)
     warnings: list[str] = []
     tables = []
-    for name in _existing(lake):
+    for done, name in enumerate(_existing(lake), start=1):
+        tell(UpkeepProgress(done, 1 + len(LAKE_TABLES), name))
         asked = {one.versions[name]: one.name for one in pins if name in one.versions}
         readable = _readable(lake.path / name, asked, warnings)
         tables.append(_keep_table(lake, name, limits, readable))

@@ -9,7 +9,17 @@ from perfkit.lake.rollups import RollupResult
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes
 
-__all__ = ["MaintenanceResult", "TableUpkeep"]
+__all__ = ["MaintenanceResult", "TableUpkeep", "UpkeepProgress"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpkeepProgress:
+    """How far upkeep has come: steps done, of how many, and the table that is next."""
+
+    done: float
+    total: float
+    label: str
+    seconds_left: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perfkit.errors import LakeError
@@ -16,7 +16,8 @@ from perfkit.lake.checkpoints import sync_files
 from perfkit.lake.delta import needs_migration, open_table, refuse_newer
 from perfkit.lake.lake import LAKE_TABLES, Lake
 from perfkit.lake.lock import hold_lake
-from perfkit.lake.migration_result import MigrationResult
+from perfkit.lake.maintenance_result import UpkeepProgress
+from perfkit.lake.migration_result import MigratedTable, MigrationResult
 from perfkit.lake.migration_table import migrate_table
 from perfkit.lake.records import table_schema
 
@@ -27,7 +28,9 @@ _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK
 """What a file system answers that has no hard links, or no more of them for this file."""
 
 
-def migrate(lake: Lake, *, dry_run: bool = False) -> MigrationResult:
+def migrate(
+    lake: Lake, *, dry_run: bool = False, progress: Callable[[UpkeepProgress], None] | None = None
+) -> MigrationResult:
     """Bring every table of a lake to today's schema.
 
     Each table changes in one commit: killed at any moment, it is either as before or migrated, and running it again
@@ -37,6 +40,7 @@ def migrate(lake: Lake, *, dry_run: bool = False) -> MigrationResult:
         lake: the lake. Nobody may write to it meanwhile; readers may go on.
         dry_run: rehearse on a copy beside the lake and leave the lake as it is. Either way there must be room for the
             rewritten tables once more; the copy itself takes none where the file system has hard links.
+        progress: called before every table.
 
     Returns:
         What was migrated, with the figures that were compared, and where the backup is.
@@ -47,8 +51,9 @@ def migrate(lake: Lake, *, dry_run: bool = False) -> MigrationResult:
     """
     if not lake.path.is_dir():
         raise LakeError(f"lake {lake.path} does not exist; give the folder that holds transfers/ and runs/")
+    tell = progress or (lambda _: None)
     if dry_run:
-        return _rehearse(lake)
+        return _rehearse(lake, tell)
     if not _outdated(lake.path):
         return MigrationResult(str(lake.path), dry_run, ())
     with hold_lake(lake.path, "migrate", _WAIT_S):
@@ -57,13 +62,21 @@ def migrate(lake: Lake, *, dry_run: bool = False) -> MigrationResult:
             return MigrationResult(str(lake.path), dry_run, ())
         backup = _back_up(lake.path)
         try:
-            tables = tuple(migrate_table(lake.path / name, table_schema(name)) for name in outdated)
+            tables = _migrate_tables(lake.path, outdated, tell)
         except LakeError as error:
             raise LakeError(f"{error}. The lake as it was is in {backup}") from error
     return MigrationResult(str(lake.path), dry_run, tables, str(backup))
 
 
-def _rehearse(lake: Lake) -> MigrationResult:
+def _migrate_tables(lake: Path, names: list[str], tell: Callable[[UpkeepProgress], None]) -> tuple[MigratedTable, ...]:
+    tables = []
+    for done, name in enumerate(names):
+        tell(UpkeepProgress(done, len(names), name))
+        tables.append(migrate_table(lake / name, table_schema(name)))
+    return tuple(tables)
+
+
+def _rehearse(lake: Lake, tell: Callable[[UpkeepProgress], None]) -> MigrationResult:
     outdated = _outdated(lake.path)
     if not outdated:
         return MigrationResult(str(lake.path), True, ())
@@ -73,7 +86,7 @@ def _rehearse(lake: Lake) -> MigrationResult:
     ):
         for name in outdated:
             _link_folder(lake.path / name, Path(folder, name))
-        tables = tuple(migrate_table(Path(folder, name), table_schema(name)) for name in outdated)
+        tables = _migrate_tables(Path(folder), outdated, tell)
     return MigrationResult(str(lake.path), True, tables)
 
 
