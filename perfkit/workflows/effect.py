@@ -38,6 +38,7 @@ BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inco
 EXPECTED = "expected: drawn from the intervals of the cost curves"
 _DRAWS = 400
 _SEED = 20_113
+_MOST_UNKNOWN = 0.05  # the rest of the transfers then says nothing about all of them
 _NORMAL_95 = 1.959964
 _STEEPEST = 50.0  # an interval of e±50 is as good as none, and its powers are still numbers
 
@@ -226,6 +227,10 @@ def expected_effect(
         sums = sums.plus(_context_sums(before(context), after(context), sizes, weights, costs))
     known = sums.transfers - sums.unknown
     ratio = _ratio(sums.log_ratio / known) if known else Ratio(1.0, 0.0, math.inf)
+    share_unknown = sums.unknown / sums.transfers
+    method = f"{EXPECTED} and of those in force" if costs.averaged else EXPECTED
+    if share_unknown:
+        method += f"; {share_unknown:.0%} of the transfers change from or to a method of unknown cost, and are left out"
     return Effect(
         workload=workload.name,
         ratio=ratio,
@@ -233,9 +238,9 @@ def expected_effect(
         n=workload.transfers,
         share_changed=sums.changed / sums.transfers,
         share_of_bytes_changed=sums.changed_bytes / max(sums.payload_bytes, 1.0),
-        share_unknown=sums.unknown / sums.transfers,
-        method=f"{EXPECTED} and of those in force" if costs.averaged else EXPECTED,
-        verdict=ratio.verdict(margin),
+        share_unknown=share_unknown,
+        method=method,
+        verdict=ratio.verdict(margin) if share_unknown <= _MOST_UNKNOWN else INCONCLUSIVE,
     )
 
 

@@ -30,6 +30,7 @@ def test_the_template_says_what_holds_without_it(settings_file) -> None:
     loaded = load_perfkit_toml(settings_file(PERFKIT_TOML))
     assert loaded.pools == Settings().pools
     assert loaded.mode == Settings().mode
+    assert loaded.publish == Settings().publish
     assert loaded.lake == Settings().lake
 
 
@@ -80,6 +81,12 @@ def test_a_method_of_ones_own_may_be_named_once_it_was_measured(settings_file) -
         ("pools = 5", (1, 1), ["pools == 5", "must be a table"]),
         ("[pools]\nml = 5", (2, 1), ["pools.ml == 5", "must be a table"]),
         ('"pools"."ml"."goal" = "fast"', (None, None), ["pools.ml.goal == 'fast'"]),
+        ("[publish]\nmin_launches = 0", (2, 1), ["publish.min_launches == 0", "whole number from 1, such as 3"]),
+        ("[publish]\nmin_observations = true", (2, 1), ["min_observations == True", "such as 30"]),
+        ("[publish]\nmax_step = 1", (2, 1), ["max_step == 1", "a factor of more than 1, such as 4"]),
+        ("[publish]\nmax_step = nan", (2, 1), ["max_step == nan"]),
+        ('[publish]\nmax_loss = "much"', (2, 1), ["publish.max_loss == 'much'", "share from 0 to 1"]),
+        ("[publish]\nmax_gain = 1", (2, 1), ["unknown key 'max_gain'", "max_loss"]),
         ("[engine\n", (1, 8), ["not TOML"]),
         ('[engine]\nmode = "decide"\nmode = "observe"', (3, 17), ["not TOML", "overwrite"]),
         ("[engine]\nmode = ", (2, 8), ["not TOML", "text needs quotes"]),

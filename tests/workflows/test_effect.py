@@ -105,6 +105,9 @@ def test_another_host_says_nothing_about_this_one(make_curves) -> None:
     found = effect_of(before, after, workload((1000, 1)), CostDraws.of(after, before))
     assert (found.share_unknown, found.verdict) == (1.0, "inconclusive")
     assert "unknown" in str(found)
+    mostly = effect_of(before, after, workload((1000, 1), (2**20, 1)), CostDraws.of(after, before))
+    assert mostly.verdict == "inconclusive"
+    assert "100% of the transfers" in mostly.method
 
 
 def test_one_run_is_not_counted_twice(make_curves) -> None:
