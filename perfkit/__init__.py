@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
     from perfkit.workflows.publish import rollback as rollback
+    from perfkit.workflows.replay import replay as replay
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
     from perfkit.workflows.upkeep import migrate_lake as migrate_lake
 
@@ -85,6 +86,7 @@ _HOMES = {
     "migrate_lake": "perfkit.workflows.upkeep",
     "open_lake": "perfkit.lake",
     "publish": "perfkit.workflows.publish",
+    "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
 }

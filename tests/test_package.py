@@ -45,6 +45,7 @@ NAMES = [
     "migrate_lake",
     "open_lake",
     "publish",
+    "replay",
     "rollback",
 ]
 

@@ -1,0 +1,140 @@
+"""Look at what was measured or observed: percentiles, profiles, stages, what dominates, what goes together."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from perfkit.errors import FitError, InputError, UnknownNameError
+from perfkit.lake import DEFAULT_LAKE_PATH
+from perfkit.learn import Fit, fit
+from perfkit.schema import STAGES
+from perfkit.tables import plural
+from perfkit.workflows.analyse_costs import collect_dominance, collect_stages
+from perfkit.workflows.analyse_percentiles import PROFILES, collect_percentiles, collect_profile
+from perfkit.workflows.analyse_quality import judge_rows
+from perfkit.workflows.analyse_relations import collect_relations
+from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.analyse_rows import DIMENSIONS, lake_of, read_rows, read_run, read_since
+
+__all__ = ["AnalysisProgress", "analyse"]
+
+_SHOWN_SIZES = (2**10, 2**16, 2**20, 2**24)
+_PARTS = ("reading", "fitting", "percentiles", "profiles", "correlations")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnalysisProgress:
+    """How far an analysis has come: parts done, of how many, and the one under way."""
+
+    done: float
+    total: float
+    label: str
+    seconds_left: float | None = None
+
+
+def analyse(
+    source: Any = DEFAULT_LAKE_PATH,
+    *,
+    run: str | None = None,
+    since: str | datetime.datetime | None = None,
+    by: Sequence[str] = ("method",),
+    stage: Sequence[str] = ("transport", "whole"),
+    progress: Callable[[AnalysisProgress], None] | None = None,
+) -> Analysis:
+    """Percentiles, profiles, stages, what dominates and what goes together, with intervals over launches.
+
+    Measured rows are compared in the plain setting (raw bytes, copied, warm, one in flight, announced over a Unix
+    socket) unless `by` names what differs; rows of services are all taken, as the traffic that they are.
+
+    Args:
+        source: path of a lake, a lake, or any frame with the columns of `perfkit.schema.TRANSFER_COLUMNS` (Arrow,
+            polars, pandas, Ibis, a dictionary of arrays, a result of `perfkit.bench`).
+        run: the run to analyse; None takes the newest one that finished. Only for a lake.
+        since: instead of a run everything that was recorded since then: how long ago, such as ``"24h"``, or a moment
+            with its time zone. Only for a lake.
+        by: what percentiles are grouped by, such as ``("method", "size_class")``; names of `DIMENSIONS`.
+        stage: stages of transfers that are taken for percentiles, profiles and correlations.
+        progress: called before every part.
+
+    Returns:
+        The analysis; parts for which these rows hold no evidence are empty, and a warning says so.
+
+    Raises:
+        UnknownNameError: there is no such run, dimension or stage.
+        InputError: the frame cannot be used, or both a run and a period are given.
+        LakeError: the lake has no transfers to analyse, or cannot be read.
+
+    Sources: `perfkit.stats.quantiles` and `perfkit.stats.correlation` name those of the intervals.
+
+    >>> rows = [(method, 1024, launch, 1000 * cost + 7 * send) for method, cost in (("uds", 20), ("grpc", 500))
+    ...         for launch in range(3) for send in range(100)]
+    >>> frame = dict(zip(("method", "payload_bytes", "launch", "latency_ns"), map(list, zip(*rows))))
+    >>> analysis = analyse(frame)
+    >>> [(one.group["method"], one.latency_ns[0].name, round(one.latency_ns[0].value)) for one in analysis.percentiles]
+    [('grpc', 'p50', 500347), ('uds', 'p50', 20346)]
+    """
+    for what, names, allowed in (("dimension", by, DIMENSIONS), ("stage", stage, STAGES)):
+        for name in names:
+            if name not in allowed:
+                raise UnknownNameError(what, name, allowed)
+
+    def tell(part: str) -> None:
+        if progress is not None:
+            progress(AnalysisProgress(_PARTS.index(part), len(_PARTS), part))
+
+    stages, by = tuple(dict.fromkeys(stage)), tuple(dict.fromkeys(by))
+    tell("reading")
+    rows, subject = _rows(source, run, since)
+    quality = judge_rows(rows, stages)
+    tell("fitting")
+    learned, warnings = _learned(rows)
+    sizes = _sizes(learned) if learned else ()
+    tell("percentiles")
+    percentiles = collect_percentiles(rows, by, stages)
+    tell("profiles")
+    profiles = {name: collect_profile(rows, name, stages) for name in PROFILES}
+    tell("correlations")
+    relations = collect_relations(rows, stages)
+    shares = collect_stages(learned, sizes) if learned else ()
+    dominance = collect_dominance(learned, sizes) if learned else ()
+    notes = (*quality.warnings, *warnings)
+    return Analysis(subject, by, stages, percentiles, profiles, shares, dominance, relations, quality, notes)
+
+
+def _rows(source: Any, run: str | None, since: str | datetime.datetime | None) -> tuple[pl.DataFrame, str]:
+    lake = lake_of(source)
+    if run is not None and since is not None:
+        raise InputError(f"run == {run!r} and since == {since!r}, must be one of them: a run is a period of its own")
+    if lake is None:
+        if run is not None or since is not None:
+            raise InputError("run and since select from a lake; hand over the rows that are wanted, or a lake")
+        rows = read_rows(source)
+        if rows.is_empty():
+            raise InputError("the frame has no rows; hand over some transfers")
+        return rows, f"a frame of {plural(rows.height, 'row')}"
+    if since is not None:
+        return read_since(lake, since), f"what was recorded since {since}"
+    rows, name = read_run(lake, run)
+    return rows, f"run {name}" if name else "what services recorded"
+
+
+def _learned(rows: pl.DataFrame) -> tuple[Fit | None, tuple[str, ...]]:
+    """Curves of what was measured, the stages of which were measured apart; traffic is never fitted here."""
+    measured = rows.filter(pl.col("source").is_in(("bench", "background")))
+    if measured.is_empty():
+        return None, ("stages and what dominates are unknown: they need a sweep; `perfkit bench` measures one",)
+    try:
+        return fit(measured.drop("size_class", "cluster").to_arrow()), ()
+    except FitError as error:
+        return None, (f"stages and what dominates are unknown: {error}",)
+
+
+def _sizes(learned: Fit) -> tuple[int, ...]:
+    """The sizes at which stages are shown: those within what was measured, the largest measured one in any case."""
+    largest = max(curve.max_bytes for key, curve in learned.curves.curves.items() if key.stage == "transport")
+    return tuple(size for size in _SHOWN_SIZES if size <= largest) or (int(largest),)
