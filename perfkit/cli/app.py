@@ -21,6 +21,8 @@ COMMANDS = {
     "init": "perfkit.cli.files",
     "run": "perfkit.cli.pipeline",
     "bench": "perfkit.cli.measure",
+    "runs": "perfkit.cli.runs",
+    "compare": "perfkit.cli.compare",
     "replay": "perfkit.cli.replay",
     "analyse": "perfkit.cli.analysis",
     "plan": "perfkit.cli.decisions",

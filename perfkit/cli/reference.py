@@ -36,9 +36,18 @@ def reference() -> str:
     for name in COMMANDS:
         command = commands.get_command(context, name)
         assert command is not None  # a name of COMMANDS
-        help_text = command.get_help(click.Context(command, info_name=name, parent=context))
-        sections.append(f"## perfkit {name}\n\n```text\n{help_text}\n```\n")
+        sections += _sections(command, click.Context(command, info_name=name, parent=context), f"perfkit {name}", "##")
     return "\n".join(sections)
+
+
+def _sections(command: click.Command, context: click.Context, name: str, heading: str) -> list[str]:
+    """The help of a command, and of each command of a group."""
+    sections = [f"{heading} {name}\n\n```text\n{command.get_help(context)}\n```\n"]
+    if isinstance(command, click.Group):
+        for inner_name, inner in command.commands.items():
+            inner_context = click.Context(inner, info_name=inner_name, parent=context)
+            sections += _sections(inner, inner_context, f"{name} {inner_name}", f"{heading}#")
+    return sections
 
 
 if __name__ == "__main__":

@@ -1,0 +1,315 @@
+"""Compare two runs: per scenario and overall, over launches, with controls that tell the machine from the method."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from perfkit.config.fingerprint import FINGERPRINT_KEYS, UNKNOWN
+from perfkit.errors import InputError, UnknownNameError
+from perfkit.schema import TRANSFER_COLUMNS
+from perfkit.stats.comparison import Changes, common_levels, compare_launches
+from perfkit.tables import plural
+from perfkit.workflows.comparison import QUANTITIES, Comparison, Difference, ScenarioChange
+from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.runs import resolve_run
+
+__all__ = ["Run", "compare"]
+
+Floats = npt.NDArray[np.float64]
+
+_FEW_LAUNCHES = 3
+_VALUES: Mapping[str, pl.Expr] = {
+    "latency": pl.col("latency_ns"),
+    "cpu": pl.col("cpu_sender_ns") + pl.col("cpu_receiver_ns"),
+    "resident": pl.col("resident_bytes"),
+}
+_NAMING = ("stage", "method", "signalling", "placement", "temperature", "touched", "kind", "format", "compression")
+_NAMING_NUMBERS = ("payload_bytes", "in_flight")
+
+
+@runtime_checkable
+class HasObservations(Protocol):
+    """What `compare` needs of a run that is not in a lake, such as what `perfkit.bench` returned."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def fingerprint(self) -> Mapping[str, str]: ...
+    @property
+    def observations(self) -> pa.Table: ...
+
+
+Run: TypeAlias = str | HasObservations | Any
+"""The name of a run in the lake, a result of `perfkit.bench`, or a frame with the columns of observations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """One of the two runs: `preset` and `fingerprint` are empty where a frame does not tell them."""
+
+    name: str
+    preset: str
+    fingerprint: Mapping[str, str]
+    cells: pl.DataFrame  # scenario, is_control, launch, value: the median of the rounds of a launch
+    failed: int
+
+
+def compare(
+    run_a: Run,
+    run_b: Run,
+    *,
+    lake: str | Path = "data/lake",
+    quantity: str = "latency",
+    margin: float = 0.05,
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare run B with run A, scenario by scenario and over all.
+
+    The launches are the independent units: each counts with the median of its rounds' medians, however many sends it
+    has. A scenario is ``better`` or ``worse`` where its change is significant after Holm's adjustment for the number of
+    scenarios, ``equivalent`` where two one-sided tests, adjusted alike, rule out a change as large as the margin, and
+    ``inconclusive`` otherwise: more launches would tell. Controls, which measure the machine and no method, are judged
+    apart; where one moved, the overall verdict is on the change relative to the controls.
+
+    Args:
+        run_a: the run to compare with: a name as `perfkit.workflows.runs.resolve_run` takes it, a result of
+            `perfkit.bench`, or a frame with columns of `perfkit.schema.TRANSFER_COLUMNS`.
+        run_b: the run to judge.
+        lake: folder of the lake that names are looked up in; what waits in its journal is drained before.
+        quantity: ``latency``, ``cpu`` (processor time of both sides) or ``resident`` (memory held for a transfer).
+        margin: largest relative change that does not matter, above 0 and below 1.
+        alpha: accepted share of comparisons with any wrong ``better`` or ``worse``, above 0 and below 1.
+
+    Returns:
+        Every scenario that both runs measured with its change, 95 % interval and verdict; what makes the runs hard to
+        compare - other hosts, other scenarios, controls that moved - as warnings.
+
+    Raises:
+        InputError: no run is meant, both are the same, they share no scenario, or a figure is out of range.
+        LakeError: the lake cannot be read.
+
+    Source: Kalibera and Jones, *Rigorous benchmarking in reasonable time*, ISMM 2013, on launches as units.
+
+    >>> columns = {"method": ["uds"] * 3, "payload_bytes": [1024] * 3, "launch": [0, 1, 2]}
+    >>> before, after = {**columns, "latency_ns": [100, 101, 99]}, {**columns, "latency_ns": [150, 151, 149]}
+    >>> comparison = compare(before, after)
+    >>> comparison.verdict, str(comparison.overall)
+    ('worse', '+50.0% (+47.0% to +53.1%)')
+    """
+    _check(quantity, margin, alpha)
+    side_a, side_b = (_side(run, name, lake, quantity) for run, name in ((run_a, "A"), (run_b, "B")))
+    if side_a.name == side_b.name:
+        raise InputError(f"both runs are {side_a.name}; name two runs, such as latest~1 and latest")
+    levels = {True: _levels(side_a, side_b, True), False: _levels(side_a, side_b, False)}
+    if not levels[False].names:
+        raise InputError(
+            f"runs {side_a.name} and {side_b.name} share no scenario with {QUANTITIES[quantity]}; measure both with "
+            "the same preset or scenario file"
+        )
+    judge = _Judge(margin, alpha)
+    overall, of_controls, against_controls = _overall(levels[False], levels[True], judge)
+    names_a, names_b = (set(side.cells.filter(~pl.col("is_control"))["scenario"]) for side in (side_a, side_b))
+    comparison = Comparison(
+        run_a=side_a.name,
+        run_b=side_b.name,
+        quantity=quantity,
+        margin=margin,
+        alpha=alpha,
+        scenarios=judge.scenarios(levels[False]),
+        controls=judge.scenarios(levels[True]),
+        overall=overall,
+        overall_of_controls=of_controls,
+        against_controls=against_controls,
+        only_in_a=tuple(sorted(names_a - names_b)),
+        only_in_b=tuple(sorted(names_b - names_a)),
+    )
+    return dataclasses.replace(comparison, warnings=_warnings(side_a, side_b, comparison))
+
+
+def _check(quantity: str, margin: float, alpha: float) -> None:
+    if quantity not in QUANTITIES:
+        raise UnknownNameError("quantity", quantity, QUANTITIES)
+    for name, value in (("margin", margin), ("alpha", alpha)):
+        if not 0 < value < 1:
+            raise InputError(f"{name} == {value}, must be above 0 and below 1, for example 0.05")
+
+
+# --- what was measured -----------------------------------------------------------------------------------------------
+
+
+def _side(run: Run, name: str, lake: str | Path, quantity: str) -> _Side:
+    if isinstance(run, str):
+        opened = open_fresh_lake(lake)
+        record = resolve_run(opened, run)
+        observations = opened.observations_of(record.run_id)
+        if not observations.num_rows:
+            raise InputError(
+                f"run {record.run_id} has no observations in {lake}; `perfkit runs show` says what is known"
+            )
+        return _Side(record.run_id, record.preset, json.loads(record.fingerprint), *_cells(observations, quantity))
+    if isinstance(run, HasObservations):
+        return _Side(run.run_id, run.preset, run.fingerprint, *_cells(run.observations, quantity))
+    return _Side(name, "", {}, *_cells(_as_table(run), quantity))
+
+
+def _as_table(frame: Any) -> pa.Table:
+    try:
+        return frame.to_pyarrow() if hasattr(frame, "to_pyarrow") else pa.table(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(
+            f"a {type(frame).__name__} is no run ({error}); give the name of a run, a result of perfkit.bench, or a "
+            "frame with the columns of perfkit.schema.TRANSFER_COLUMNS"
+        ) from error
+
+
+def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, int]:
+    """The median of the rounds' medians of every scenario and launch, and how many transfers failed."""
+    given = pl.from_arrow(observations)
+    assert isinstance(given, pl.DataFrame)  # a table never becomes a series
+    missing = [column.name for column in TRANSFER_COLUMNS if column.required and column.name not in given.columns]
+    if missing:
+        raise InputError(f"the frame lacks {', '.join(missing)}; see perfkit.schema.TRANSFER_COLUMNS")
+    absent = [column for column in TRANSFER_COLUMNS if column.name not in given.columns]
+    frame = given.with_columns(pl.lit(column.default).alias(column.name) for column in absent)
+    described = pl.concat_str([*_NAMING, *_NAMING_NUMBERS], separator=" ")
+    cells = (
+        frame.filter("ok")
+        .with_columns(
+            pl.when(pl.col("scenario") == "").then(described).otherwise("scenario").alias("scenario"),
+            (pl.col("stage") == "control").alias("is_control"),
+            pl.concat_str(["run_id", "launch"], separator=" ").alias("launch"),
+            _VALUES[quantity].cast(pl.Float64).alias("value"),
+        )
+        .filter(pl.col("value") > 0)
+        .group_by("scenario", "is_control", "launch", "round")
+        .agg(pl.col("value").median())
+        .group_by("scenario", "is_control", "launch")
+        .agg(pl.col("value").log().median().exp())
+        .sort("scenario", "launch")
+    )
+    return cells, frame.filter(~pl.col("ok")).height
+
+
+@dataclasses.dataclass(frozen=True)
+class _Levels:
+    """What both runs measured: scenario by launch, in the order of a run's launches; NaN where a launch lacks it."""
+
+    names: tuple[str, ...]
+    before: Floats
+    after: Floats
+
+
+def _levels(side_a: _Side, side_b: _Side, is_control: bool) -> _Levels:
+    tables = [side.cells.filter(pl.col("is_control") == is_control) for side in (side_a, side_b)]
+    names = sorted(set(tables[0]["scenario"]) & set(tables[1]["scenario"]))
+    arrays = [_by_launch(table, names, side) for table, side in zip(tables, (side_a, side_b), strict=True)]
+    return _Levels(tuple(names), *arrays)
+
+
+def _by_launch(cells: pl.DataFrame, names: Sequence[str], side: _Side) -> Floats:
+    launches = {launch: index for index, launch in enumerate(side.cells["launch"].unique().sort())}
+    rows = {name: index for index, name in enumerate(names)}
+    levels = np.full((len(names), len(launches)), np.nan)
+    for scenario, launch, value in cells.select("scenario", "launch", "value").iter_rows():
+        if scenario in rows:
+            levels[rows[scenario], launches[launch]] = value
+    return levels
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    margin: float
+    alpha: float
+
+    def changes(self, before: Floats, after: Floats) -> Changes:
+        return compare_launches(before, after, margin=self.margin, confidence=1 - self.alpha).adjusted()
+
+    def differences(self, before: Floats, after: Floats) -> list[Difference]:
+        """The change of every row, judged together."""
+        changes = self.changes(before, after)
+        launches = np.isfinite(before).sum(axis=1) + np.isfinite(after).sum(axis=1)
+        columns = (changes.value, changes.low, changes.high, changes.p_different, changes.p_equivalent)
+        figures = zip(*(column.tolist() for column in columns), strict=True)
+        return [
+            Difference(value, low, high, _known(different), _known(equivalent), n, verdict)
+            for (value, low, high, different, equivalent), n, verdict in zip(
+                figures, launches.tolist(), changes.verdicts(self.alpha).tolist(), strict=True
+            )
+        ]
+
+    def scenarios(self, levels: _Levels) -> tuple[ScenarioChange, ...]:
+        if not levels.names:
+            return ()
+        rows = zip(
+            levels.names, levels.before, levels.after, self.differences(levels.before, levels.after), strict=True
+        )
+        return tuple(
+            ScenarioChange(name, _middle(before), _middle(after), (_count(before), _count(after)), change)
+            for name, before, after, change in rows
+        )
+
+
+def _overall(
+    scenarios: _Levels, controls: _Levels, judge: _Judge
+) -> tuple[Difference, Difference | None, Difference | None]:
+    """The change of everything at once: of the scenarios, of the controls, and of the ones relative to the others."""
+    before, after = common_levels(scenarios.before, scenarios.after)
+    (overall,) = judge.differences(before[None], after[None])
+    if not controls.names:
+        return overall, None, None
+    control_before, control_after = common_levels(controls.before, controls.after)
+    (of_controls,) = judge.differences(control_before[None], control_after[None])
+    (against,) = judge.differences((before / control_before)[None], (after / control_after)[None])
+    return overall, of_controls, against
+
+
+def _known(p_value: float) -> float | None:
+    return None if np.isnan(p_value) else p_value
+
+
+def _middle(values: Floats) -> float:
+    return float(np.exp(np.nanmean(np.log(values))))
+
+
+def _count(values: Floats) -> int:
+    return int(np.isfinite(values).sum())
+
+
+def _warnings(side_a: _Side, side_b: _Side, comparison: Comparison) -> tuple[str, ...]:
+    """What makes two runs hard to compare."""
+    warnings = [
+        f"another host: {words} {side_a.fingerprint[key]} (A), {side_b.fingerprint[key]} (B)"
+        for key, words in FINGERPRINT_KEYS.items()
+        if key in side_a.fingerprint
+        and key in side_b.fingerprint
+        and UNKNOWN not in (side_a.fingerprint[key], side_b.fingerprint[key])
+        and side_a.fingerprint[key] != side_b.fingerprint[key]
+    ]
+    if side_a.preset != side_b.preset and side_a.preset and side_b.preset:
+        warnings.append(f"measured with different presets: {side_a.preset} (A), {side_b.preset} (B)")
+    for side, label in ((side_a, "A"), (side_b, "B")):
+        launches = side.cells["launch"].n_unique()
+        if launches < _FEW_LAUNCHES:
+            warnings.append(
+                f"run {label} has {plural(launches, 'launch', ['launches'])}: that tells little about how launches "
+                "differ; measure with --preset quick or more"
+            )
+        if side.failed:
+            warnings.append(f"run {label} has {plural(side.failed, 'failed transfer')}, which do not count")
+    if not comparison.controls:
+        warnings.append("no control was measured in both runs: whether the machine changed is not known")
+    return tuple(warnings)
