@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perfkit.lake.drain import drain
 from perfkit.lake.drain_result import DrainProgress, DrainResult
+from perfkit.lake.draining import drain
 from perfkit.lake.lake import LAKE_TABLES, Lake, open_lake
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RUN_STATUSES, RunRecord

@@ -23,7 +23,7 @@ _LOOK_AGAIN_S = 0.02
 def hold_lake(lake: Path, purpose: str, wait_s: float = 10.0) -> Iterator[None]:
     """Keep other drainers and maintainers out of a lake. Readers are not kept out.
 
-    The lock saves work; it is not what makes a drain correct: see `perfkit.lake.drain`.
+    The lock saves work; it is not what makes a drain correct: see `perfkit.lake.draining`.
 
     Args:
         lake: folder of the lake; made when it does not exist.

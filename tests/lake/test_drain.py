@@ -1,0 +1,445 @@
+"""Rows of the journal arrive in the lake exactly once, whatever happens between the two."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from perfkit.errors import JournalError, LakeError
+from perfkit.journal import Journal, open_journal
+from perfkit.journal.reading import SlotReader, list_slots
+from perfkit.lake import drain, draining, journal_folder, open_lake
+from perfkit.lake.commits import commit_rows
+from perfkit.lake.delta import mark_schema, open_table
+from perfkit.lake.lock import hold_lake
+from perfkit.schema import arrow_schema
+
+KILLED = """
+import os, signal, sys
+from perfkit.journal import open_journal
+journal = open_journal(sys.argv[1], flush_interval_s=60)
+writer = journal.writer("transfers", ("method", "payload_bytes", "latency_ns"))
+journal.append("transfers", {"method": ["uds"] * 5, "payload_bytes": 1, "latency_ns": 1})
+for _ in range(7):
+    assert writer.offer(("uds", 1, 1))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def transfers(count: int, latency_ns: int = 1) -> dict[str, Any]:
+    return {"method": ["uds"] * count, "payload_bytes": 2**40, "latency_ns": latency_ns}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "lake"
+
+
+def journal_of(lake: Path) -> Journal:
+    return open_journal(journal_folder(lake))
+
+
+def keys_of(lake: Path, *, undrained: bool = False) -> list[tuple[str, int, int]]:
+    rows = open_lake(lake, undrained=undrained).transfers.to_pyarrow()
+    columns = (rows.column(name).to_pylist() for name in ("producer", "epoch", "producer_sequence"))
+    return sorted(zip(*columns, strict=True))
+
+
+def waiting(lake: Path) -> int:
+    """Rows of transfers that lie in the journal."""
+    connections = [sqlite3.connect(slot.path) for slot in list_slots(journal_folder(lake))]
+    rows = [
+        one.execute("SELECT coalesce(sum(row_count), 0) FROM batches_transfers").fetchone()[0] for one in connections
+    ]
+    for connection in connections:
+        connection.close()
+    return sum(rows)
+
+
+def tamper(lake: Path, statement: str) -> None:
+    (slot,) = list_slots(journal_folder(lake))
+    connection = sqlite3.connect(slot.path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def kill_a_producer(lake: Path) -> None:
+    """One that appended 5 rows and had 7 buffered."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(journal_folder(lake))], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+
+
+def test_rows_arrive_once_and_say_who_produced_them(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(3))
+        journal.append("transfers", transfers(2))
+        result = drain(lake)
+        assert (result.rows, result.versions, result.slots) == ({"transfers": 5}, {"transfers": 1}, 1)
+        assert keys_of(lake) == [(journal.slot, journal.epoch, number) for number in range(1, 6)]
+        assert waiting(lake) == 0
+        assert drain(lake).rows == {}
+        journal.append("transfers", transfers(1))
+        assert drain(lake).rows == {"transfers": 1}
+        assert len(set(keys_of(lake))) == 6
+
+
+def test_values_arrive_as_they_were_recorded(lake: Path) -> None:
+    east = datetime.timezone(datetime.timedelta(hours=5))
+    moment = datetime.datetime(2026, 11, 20, 3, 30, 0, 123456, tzinfo=east)
+    given: dict[str, list[Any]] = {
+        "method": ["uds", "", "größer"],
+        "payload_bytes": [2**53 + 1, 0, 2**62],
+        "latency_ns": [1, 2, 3],
+        "observed_at": [moment, None, moment],
+        "wire_bytes": [None, 2**53 + 1, None],
+        "launch": [3, -4, 5],
+        "ok": [True, False, True],
+        "error": [None, "", "PeerLostError"],
+        "session": [f"user-{number}" for number in range(3)],
+    }
+    with journal_of(lake) as journal:
+        journal.append("transfers", given)
+    drain(lake)
+    rows = open_lake(lake).transfers.order_by("producer_sequence").to_pyarrow()
+    assert {name: rows.column(name).to_pylist() for name in given} == given
+    assert rows.column("signalling").to_pylist() == ["uds"] * 3
+    assert open_table(lake / "transfers").schema().to_arrow().field("launch").type.bit_width == 32  # type: ignore[union-attr]
+
+
+def test_every_journalled_table_has_its_rows(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("events", {"name": ["published"], "details": '{"version": 7}'})
+        journal.append("decisions", {"decision_id": ["a"], "method": "uds", "payload_bytes": 1, "propensity": 0.25})
+    assert drain(lake).rows == {"decisions": 1, "events": 1}
+    opened = open_lake(lake)
+    assert opened.events.details.to_pyarrow().to_pylist() == ['{"version": 7}']
+    assert opened.decisions.propensity.to_pyarrow().to_pylist() == [0.25]
+    assert opened.rollups.count().to_pyarrow().as_py() == 0
+
+
+def test_rows_of_many_slots_share_a_commit(lake: Path) -> None:
+    with journal_of(lake) as first, journal_of(lake) as second:
+        first.append("transfers", transfers(2))
+        second.append("transfers", transfers(3))
+        result = drain(lake)
+        assert (result.slots, result.versions) == (2, {"transfers": 1})
+        first.append("transfers", transfers(1))
+        drain(lake)
+    assert len(set(keys_of(lake))) == 6
+
+
+def test_much_is_moved_in_several_commits(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "_CHUNK_ROWS", 20)
+    seen: list[float] = []
+    with journal_of(lake) as first, journal_of(lake) as second:
+        for _ in range(5):
+            first.append("transfers", transfers(7))
+            second.append("transfers", transfers(11))
+        result = drain(lake, progress=lambda progress: seen.append(progress.done))
+    assert result.rows == {"transfers": 90}
+    assert result.versions["transfers"] == len(seen) > 2
+    assert seen[-1] == 90
+    assert len(set(keys_of(lake))) == 90
+
+
+def test_trim_that_failed_after_the_commit_duplicates_nothing(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: SlotReader, up_to_position: object) -> None:
+        raise JournalError("database is locked")
+
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(4))
+        with monkeypatch.context() as patched:
+            patched.setattr(SlotReader, "trim", failing)
+            with pytest.raises(LakeError, match="cannot be drained: database is locked"):
+                drain(lake)
+        assert waiting(lake) == 4
+        assert len(keys_of(lake, undrained=True)) == 4
+        assert drain(lake).rows == {}
+        assert waiting(lake) == 0
+    assert len(keys_of(lake)) == 4
+
+
+def test_nothing_is_trimmed_before_it_is_on_disk(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not what an earlier drainer committed and could not sync."""
+    synced: list[Path] = []
+
+    def failing(files: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(4))
+        with monkeypatch.context() as patched:
+            patched.setattr("perfkit.lake.durability.sync_files", failing)
+            with pytest.raises(LakeError, match=r"could not be made durable.*stay in the journal"):
+                drain(lake)
+        assert waiting(lake) == 4
+        monkeypatch.setattr("perfkit.lake.durability.sync_files", lambda files: synced.extend(files))
+        assert drain(lake).rows == {}
+        assert waiting(lake) == 0
+    (rows,) = (lake / "transfers").glob("*.parquet")
+    log = lake / "transfers" / "_delta_log"
+    assert {rows, log / f"{0:020}.json", log / f"{1:020}.json", lake / "transfers"} <= set(synced)
+
+
+def test_commit_that_another_writer_overtook_is_built_anew(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other writer is a drainer that moved the same rows."""
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(1))
+        drain(lake)
+        journal.append("transfers", transfers(5))
+
+        def overtaken(*arguments: Any) -> int:
+            monkeypatch.setattr("perfkit.lake.commits.commit_rows", commit_rows)
+            draining.drain_unlocked(lake, journal_folder(lake))
+            return commit_rows(*arguments)
+
+        monkeypatch.setattr("perfkit.lake.commits.commit_rows", overtaken)
+        assert drain(lake).rows == {}
+        assert len(keys_of(lake)) == len(set(keys_of(lake))) == 6
+
+
+def test_second_drainer_is_told_who_holds_the_lake(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(1))
+        with (
+            hold_lake(lake, "maintain"),
+            pytest.raises(LakeError, match=rf"held by process {os.getpid()} \(maintain, since .*waited 0\.1 s"),
+        ):
+            drain(lake, wait_s=0.1)
+        assert drain(lake).rows == {"transfers": 1}
+
+
+def test_slot_of_a_killed_producer_is_drained_told_of_and_removed(lake: Path) -> None:
+    kill_a_producer(lake)
+    result = drain(lake)
+    assert (result.rows, result.lost, result.removed) == ({"transfers": 5}, 7, ("slot-000",))
+    assert list_slots(journal_folder(lake)) == ()
+    assert drain(lake).lost == 0
+    kill_a_producer(lake)
+    assert drain(lake).lost == 7
+    assert len(set(keys_of(lake))) == 10
+    events = open_lake(lake).events.to_pyarrow().to_pylist()
+    assert [event["name"] for event in events] == ["rows lost"] * 2
+    assert all(json.loads(event["details"])["lost"] == 7 for event in events)
+    assert len({json.loads(event["details"])["epoch"] for event in events}) == 2
+
+
+def test_losses_are_told_once_when_the_drainer_does_not_come_to_remove_the_slot(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_a_producer(lake)
+    with monkeypatch.context() as patched:
+        patched.setattr(draining, "remove_slot", lambda path: False)
+        assert [drain(lake).lost for _ in range(3)] == [7, 0, 0]
+    with journal_of(lake) as journal:  # the next producer takes the slot, and the epoch is over for it, too
+        assert journal.slot == "slot-000"
+        assert drain(lake).lost == 0
+    assert drain(lake).removed == ("slot-000",)
+    assert open_lake(lake).events.count().to_pyarrow().as_py() == 1
+
+
+def test_dropped_rows_are_told_when_their_producer_is_gone(lake: Path) -> None:
+    with open_journal(journal_folder(lake), max_bytes=2**16) as journal:
+        writer = journal.writer("transfers", ("method", "payload_bytes", "latency_ns"))
+        for number in range(9_000):
+            writer.offer(("uds", number, number**3))
+        journal.flush()
+        for number in range(9_000):
+            writer.offer(("uds", number, number**3))
+        journal.flush()
+        assert journal.statistics().dropped > 0
+        assert drain(lake).dropped == 0
+    dropped = drain(lake).dropped
+    assert dropped + len(set(keys_of(lake))) == 18_000
+    (event,) = open_lake(lake).events.to_pyarrow().to_pylist()
+    assert (event["name"], event["subject"]) == ("rows dropped", "slot-000")
+    assert drain(lake).dropped == 0
+
+
+def test_damaged_batches_are_set_aside_and_the_others_arrive(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        for latency_ns in (1, 2, 3):
+            journal.append("transfers", transfers(2, latency_ns))
+        tamper(lake, "UPDATE batches_transfers SET body = zeroblob(40) WHERE first_sequence = 3")
+        result = drain(lake)
+        assert (result.rows, result.damaged) == ({"transfers": 4}, 1)
+        assert waiting(lake) == 0
+        assert drain(lake).damaged == 0
+    assert sorted(number for *_, number in keys_of(lake)) == [1, 2, 5, 6]
+    (event,) = open_lake(lake).events.to_pyarrow().to_pylist()
+    kept = journal_folder(lake) / "damaged" / json.loads(event["details"])["file"]
+    assert event["name"] == "rows damaged"
+    assert kept.read_bytes() == bytes(40)
+
+
+def test_batch_that_does_not_fit_its_table_counts_as_damaged(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        tamper(lake, "UPDATE batches_transfers SET row_count = 3")
+        assert drain(lake).damaged == 1
+        assert waiting(lake) == 0
+
+
+def test_damage_is_told_once_when_the_batch_could_not_be_trimmed(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        tamper(lake, "UPDATE batches_transfers SET body = zeroblob(40)")
+        with monkeypatch.context() as patched:
+            patched.setattr(SlotReader, "trim", lambda self, up_to_position: None)
+            for _ in range(2):
+                drain(lake)
+        drain(lake)
+    assert open_lake(lake).events.count().to_pyarrow().as_py() == 1
+
+
+def test_slot_that_cannot_be_read_does_not_hold_up_the_others(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        (journal_folder(lake) / "slot-007.sqlite").write_bytes(b"no database" * 1000)
+        result = drain(lake)
+        assert result.rows == {"transfers": 2}
+        assert "slot-007" in result.warnings[0]
+
+
+def test_rows_of_a_newer_perfkit_wait(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        for latency_ns in (1, 2, 3):
+            journal.append("transfers", transfers(2, latency_ns))
+        tamper(lake, "UPDATE batches_transfers SET schema_version = 99 WHERE first_sequence = 3")
+        result = drain(lake)
+        assert (result.rows, result.held_back) == ({"transfers": 2}, 4)
+        assert waiting(lake) == 4
+        assert len(keys_of(lake, undrained=True)) == 2
+        tamper(lake, "UPDATE batches_transfers SET schema_version = 1")
+        assert drain(lake).rows == {"transfers": 4}
+
+
+def test_full_disk_leaves_the_lake_and_the_journal_as_they_were(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(3))
+        drain(lake)
+        count = 50_000
+        journal.append("transfers", {**transfers(count), "latency_ns": list(range(count))})
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        try:
+            with pytest.raises(LakeError, match="free space"):
+                drain(lake)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert len(keys_of(lake)) == 3
+        assert waiting(lake) == count
+        assert drain(lake).rows == {"transfers": count}
+
+
+def test_lake_that_cannot_be_made_says_what_to_check(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "journal") as journal:
+        journal.append("transfers", transfers(1))
+    with pytest.raises(LakeError, match="permissions"):
+        drain("/proc/lake", journal=tmp_path / "journal")
+    assert drain(tmp_path / "lake").rows == {"transfers": 1}
+
+
+def test_lake_takes_the_rows_of_one_journal_only(lake: Path, tmp_path: Path) -> None:
+    """Another journal has a slot of the same name: the marks of the first would hide its rows."""
+    for folder in (journal_folder(lake), tmp_path / "other"):
+        with open_journal(folder) as journal:
+            journal.append("transfers", transfers(1))
+            if folder == journal_folder(lake):
+                drain(lake)
+    with journal_of(lake), pytest.raises(LakeError, match=r"takes its rows from the journal .*got .*other"):
+        drain(lake, journal=tmp_path / "other")
+
+
+def test_lake_of_an_older_schema_waits_for_its_migration(lake: Path) -> None:
+    from deltalake import write_deltalake
+
+    old = pa.table({"method": ["uds"], "payload_bytes": [1], "latency_ns": [1]})
+    write_deltalake(lake / "transfers", old.cast(mark_schema(old.schema, 1)))
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(1))
+        with pytest.raises(LakeError, match="perfkit migrate"):
+            drain(lake)
+        assert waiting(lake) == 1
+
+
+def test_undrained_rows_are_shown_once_whatever_version_is_read(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        assert len(keys_of(lake, undrained=True)) == 2
+        assert keys_of(lake) == []
+        drain(lake)
+        first = open_lake(lake).versions()
+        journal.append("transfers", transfers(3))
+        assert len(set(keys_of(lake, undrained=True))) == 5
+        earlier = open_lake(lake, versions=first, undrained=True)
+        assert earlier.transfers.count().to_pyarrow().as_py() == 5
+        assert earlier.find_transfer(journal.slot, journal.epoch, 5) is not None
+        drain(lake)
+        assert earlier.transfers.count().to_pyarrow().as_py() == 2
+        assert len(set(keys_of(lake, undrained=True))) == 5
+
+
+def test_rows_that_are_drained_while_a_reader_looks_are_not_missed(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from perfkit.lake.undrained import read_undrained
+
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+
+        def after_a_drain(*arguments: Any) -> pa.Table:
+            drain(lake)
+            return read_undrained(*arguments)
+
+        monkeypatch.setattr("perfkit.lake.lake.read_undrained", after_a_drain)
+        assert len(set(keys_of(lake, undrained=True))) == 2
+
+
+def test_readers_write_nothing(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        drain(lake)
+        before = {path: path.stat().st_mtime_ns for path in lake.rglob("*")}
+        opened = open_lake(lake, undrained=True)
+        opened.transfers.to_pyarrow()
+        opened.to_table()
+        assert {path: path.stat().st_mtime_ns for path in lake.rglob("*")} == before
+
+
+def test_result_can_be_kept_as_json_and_fits_a_terminal(lake: Path) -> None:
+    kill_a_producer(lake)
+    result = drain(lake)
+    plain = json.loads(json.dumps(result.to_plain()))
+    assert (plain["rows"], plain["lost"], plain["removed"]) == ({"transfers": 5}, 7, ["slot-000"])
+    assert "7 rows lost" in str(result)
+    assert max(map(len, str(result).splitlines())) <= 80
+    assert "<table>" in result._repr_html_()
+
+
+@pytest.mark.parametrize("table", ["transfers", "decisions", "events"])
+def test_drained_tables_have_the_schema_of_today(lake: Path, table: str) -> None:
+    required: dict[str, dict[str, Callable[[], Any] | Any]] = {
+        "transfers": transfers(1),
+        "decisions": {"decision_id": "a", "method": "uds", "payload_bytes": 1},
+        "events": {"name": "x"},
+    }
+    with journal_of(lake) as journal:
+        journal.append(
+            table, {name: [value] if isinstance(value, str | int) else value for name, value in required[table].items()}
+        )
+    drain(lake)
+    assert open_lake(lake)._snapshot(table).to_pyarrow().schema.names == arrow_schema(table).names
