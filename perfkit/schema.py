@@ -89,7 +89,7 @@ PRODUCER_COLUMNS: tuple[Column, ...] = (
 
 TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "", "run that measured it; empty for a service"),
-    Column("source", "string", "bench", "bench, background or service"),
+    Column("source", "string", "bench", "bench, background, replay or service"),
     Column("observed_at", "timestamp[us, tz=UTC]", None, "when the transfer ended"),
     Column("scenario", "string", "", "scenario within the sweep"),
     Column("launch", "int32", 0, "fresh pair of processes, from 0"),

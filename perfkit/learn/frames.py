@@ -19,6 +19,7 @@ __all__ = ["Observations", "read_observations"]
 
 _TEXT = ("run_id", "stage", "method", "signalling", "placement", "temperature", "kind", "format", "compression")
 _NUMBERS = ("launch", "round", "in_flight", "payload_bytes", "wire_bytes", "latency_ns")
+_LEFT_OUT_SOURCE = "replay"  # held out: what a fit is proved on must not be what it was made from
 _OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes")
 _DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS}
 _REQUIRED = tuple(column.name for column in TRANSFER_COLUMNS if column.required)
@@ -39,7 +40,7 @@ class Observations:
 
 
 def read_observations(source: Any) -> Observations:
-    """Read the warm, successful, untouched transfers of a frame.
+    """Read the warm, successful, untouched transfers of a frame; those of a replay are held out.
 
     Args:
         source: a dictionary of arrays, an Arrow table, a pandas or polars frame, an Ibis table, a list of records, or
@@ -59,8 +60,8 @@ def read_observations(source: Any) -> Observations:
     usable = _usable(table)
     if usable.num_rows == 0:
         raise FitError(
-            f"none of the {table.num_rows} observations is a warm, successful, untouched transfer; "
-            "measure with `perfkit bench`, or hand over a frame that holds some"
+            f"none of the {table.num_rows} observations is a warm, successful, untouched transfer (those of a "
+            "replay are held out); measure with `perfkit bench`, or hand over a frame that holds some"
         )
     codes, names = {}, {}
     for column in _TEXT:
@@ -104,6 +105,8 @@ def _usable(table: Any) -> Any:
                     f"column {column} == {table[column].type}, cannot be compared with {wanted!r}"
                 ) from error
             keep = pc.and_(keep, pc.fill_null(equal, False))
+    if "source" in table.column_names:
+        keep = pc.and_(keep, pc.fill_null(pc.not_equal(table["source"].cast(pa.string()), _LEFT_OUT_SOURCE), True))
     views = [field.with_type(pa.string()) if field.type == pa.string_view() else field for field in table.schema]
     return table.cast(pa.schema(views)).filter(keep)  # Arrow cannot filter string views (polars' text) yet
 

@@ -68,9 +68,14 @@ class Launch:
         """Process id of the sender."""
         return self._process.pid
 
-    def measure(self, indices: Sequence[int]) -> Iterator[tuple[int, Batch | Failure]]:
-        """Measure scenarios by their index in the sweep, in the order given; yields each as soon as it is there."""
-        self._write({"measure": list(indices)})
+    def measure(self, indices: Sequence[int], memory_probe: int = 0) -> Iterator[tuple[int, Batch | Failure]]:
+        """Measure scenarios by their index in the sweep, in the order given; yields each as soon as it is there.
+
+        Args:
+            indices: which, and in which order.
+            memory_probe: number of the probe whose memory figures go with them; taken when it is new.
+        """
+        self._write({"measure": list(indices), "memory_probe": memory_probe})
         for index in indices:
             try:
                 answer = self._read()
@@ -121,7 +126,7 @@ def start_launch(
     *,
     modules: Sequence[str] = (),
     copy_plan: CopyPlan | None = None,
-    probe_memory: bool = False,
+    probed_stages: Sequence[str] = (),
     gentle: bool = False,
 ) -> Iterator[Launch]:
     """Start a fresh pair of processes for `scenarios`; end both on the way out, however it is left.
@@ -130,7 +135,7 @@ def start_launch(
         scenarios: what `Launch.measure` refers to by index.
         modules: that both processes import first, for methods that are not built in.
         copy_plan: how to copy into shared memory; None: the launch measures it first (`Launch.copy_plan` then says).
-        probe_memory: see `Bench`.
+        probed_stages: see `Bench`.
         gentle: let every other process on the machine go first.
     """
     with tempfile.TemporaryDirectory(prefix="perfkit-", ignore_cleanup_errors=True) as folder:
@@ -151,7 +156,7 @@ def start_launch(
                     "scenarios": [dataclasses.asdict(scenario) for scenario in scenarios],
                     "modules": list(modules),
                     "copy_plan": None if copy_plan is None else dataclasses.asdict(copy_plan),
-                    "probe_memory": probe_memory,
+                    "probed_stages": list(probed_stages),
                     "folder": folder,
                     "gentle": gentle,
                 }
@@ -211,7 +216,7 @@ def main() -> None:
             allow_pickle=any(scenario.format == "pickle" for scenario in scenarios),
         ) as receiver:
             copy_plan = CopyPlan(**setup["copy_plan"]) if setup["copy_plan"] else _measured_copy_plan(scenarios)
-            bench = Bench(receiver.folder, copy_plan, probe_memory=setup["probe_memory"])
+            bench = Bench(receiver.folder, copy_plan, probed_stages=setup["probed_stages"])
             with contextlib.closing(bench):
                 gc.collect()
                 gc.freeze()
@@ -226,9 +231,10 @@ def main() -> None:
 
 def _serve(bench: Bench, scenarios: Sequence[Scenario], output: IO[str]) -> None:
     for line in sys.stdin:
-        for index in json.loads(line)["measure"]:
+        asked = json.loads(line)
+        for index in asked["measure"]:
             try:
-                batch = bench.run(scenarios[index])
+                batch = bench.run(scenarios[index], asked["memory_probe"])
             except Exception as error:  # noqa: BLE001 - a method may be anybody's code; what it raises is its failure
                 ends_launch = not isinstance(error, NoRoomError | PayloadTooLargeError)
                 failure = Failure(type(error).__name__, str(error), ends_launch)

@@ -62,23 +62,27 @@ class Bench:
     Args:
         folder: where the receiver listens.
         copy_plan: how to copy into shared memory.
-        probe_memory: measure what a first transfer of each size takes; slow, hence once per run.
+        probed_stages: of ``transport`` and ``whole``, those of which a first transfer's memory is measured; slow.
     """
 
-    def __init__(self, folder: str, copy_plan: CopyPlan = PLAIN, *, probe_memory: bool = True) -> None:
-        self._folder, self._copy_plan, self._probe_memory = folder, copy_plan, probe_memory
+    def __init__(self, folder: str, copy_plan: CopyPlan = PLAIN, *, probed_stages: Sequence[str] = ()) -> None:
+        self._folder, self._copy_plan, self._probed_stages = folder, copy_plan, probed_stages
         self._arena = Arena(limit_bytes=2**40)  # headroom is the limit that counts here
         self._usage = UsageConnection(folder)
         self._senders: dict[tuple[str, str, int], Sender] = {}
         self._verified: set[Scenario] = set()
         self._warmed: set[Scenario] = set()
         self._sizes_on_wire: dict[Scenario, int] = {}
-        self._footprints: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._footprints: dict[tuple[Scenario, int], tuple[int, int]] = {}
         self._payloads: dict[tuple[str, int, str], Any] = {}
         self._source = memoryview(b"")
 
-    def run(self, scenario: Scenario) -> Batch:
+    def run(self, scenario: Scenario, memory_probe: int = 0) -> Batch:
         """Measure one batch.
+
+        Args:
+            scenario: what to measure.
+            memory_probe: number of the probe whose memory figures go with it; taken when it is new.
 
         Raises:
             MeasurementError: the receiver did not get the bytes that were sent.
@@ -90,7 +94,7 @@ class Bench:
             return self._codec_stage(scenario)
         if scenario.temperature == "cold":
             return self._cold(scenario)
-        return self._warm(scenario)
+        return self._warm(scenario, memory_probe)
 
     def close(self) -> None:
         """Close every connection and give the memory back."""
@@ -102,7 +106,7 @@ class Bench:
 
     # --- transport and whole ---------------------------------------------------------------------------------------
 
-    def _warm(self, scenario: Scenario) -> Batch:
+    def _warm(self, scenario: Scenario, memory_probe: int) -> Batch:
         senders = [
             self._sender(scenario.method, scenario.signalling, index) for index in range(max(1, scenario.in_flight))
         ]
@@ -111,8 +115,8 @@ class Bench:
             footprint: tuple[int | None, int | None] = (None, None)
             if scenario.stage != "control":
                 self._verify(scenario, sends)
-            if scenario.stage == "transport" and self._probe_memory:
-                footprint = self._footprint(scenario)
+            if scenario.stage in self._probed_stages:
+                footprint = self._footprint(scenario, memory_probe)
             is_small = scenario.payload_bytes < _NEVER_CACHED_BYTES or scenario.placement == "in_place"
             if is_small or scenario not in self._warmed:
                 for send in sends:
@@ -179,24 +183,23 @@ class Bench:
                 )
         self._verified.add(scenario)
 
-    def _footprint(self, scenario: Scenario) -> tuple[int | None, int | None]:
+    def _footprint(self, scenario: Scenario, probe: int) -> tuple[int | None, int | None]:
         """Memory that a first transfer of this size takes: (held, shared pages once; peak growth of both sides)."""
         if scenario.payload_bytes < _SMALLEST_PROBED_BYTES:
             return None, None
-        key = (scenario.method, scenario.signalling, scenario.payload_bytes)
+        key = (dataclasses.replace(scenario, placement="copied", touched=False, in_flight=1), probe)
         if key not in self._footprints:
-            encoded = self._encoded(scenario)
             # A region per block, so that a large region does not stand for a small payload.
             with contextlib.closing(Arena(limit_bytes=2**40, region_bytes=1)) as arena:
                 sender = self._connect(scenario.method, scenario.signalling, arena=arena)
-                reset_peak_memory()
-                before = memory_usage()[0], self._usage.reset_peak()
-                try:
-                    sender.send(encoded)
+                with contextlib.closing(sender), contextlib.ExitStack() as stack:
+                    send = self._prepare(key[0], sender, stack)
+                    reset_peak_memory()
+                    before = memory_usage()[0], self._usage.reset_peak()
+                    send()
                     peak = memory_usage()[1] - before[0] + self._usage.peak_bytes() - before[1]
-                finally:
-                    sender.close()
-            shared = size_class(scenario.payload_bytes) if get_method(scenario.method).implementation.zero_copy else 0
+            is_shared = get_method(scenario.method).implementation.zero_copy
+            shared = size_class(self._wire_bytes(scenario)) if is_shared else 0
             self._footprints[key] = max(shared, peak - shared), max(peak, 0)
         return self._footprints[key]
 

@@ -131,10 +131,15 @@ _ALLOWED = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A scenario and how often it is measured: in every round, or in every second, third …"""
+    """A scenario and how often it is measured: in every round, or in every second, third …
+
+    Scenarios of one block are measured next to each other: what the machine does meanwhile, it does to all of them.
+    Without blocks (None), a scenario stands anywhere in its round.
+    """
 
     scenario: Scenario
     every_rounds: int = 1
+    block: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,11 +150,15 @@ class Sweep:
         name: preset or file that it comes from.
         scheduled: what to measure.
         launches: fresh pairs of processes; three or more tell the processes' luck from the method's cost.
-        budget_s: stop after about this long; the first round of every launch is always finished.
+        budget_s: stop after about this long.
         min_rounds, max_rounds: interleaved passes per launch.
+        fewest_rounds: these are finished whatever the budget.
         target_half_width: a scenario is settled when the relative half-width of its 95 % interval within the launch is
             at most this.
         seed: of the order in each round and of the payloads.
+        probed_stages: stages whose transfers are also measured for the memory that a first one takes; slow.
+        memory_probes: how often that is measured anew: 1 is once per run; more is in every launch, the rounds taking
+            turns.
         warnings: what was asked for and left out, each with its reason and the next step.
     """
 
@@ -159,8 +168,11 @@ class Sweep:
     budget_s: float = 60.0
     min_rounds: int = 3
     max_rounds: int = 40
+    fewest_rounds: int = 1
     target_half_width: float = 0.03
     seed: int = 20261120
+    probed_stages: tuple[str, ...] = ("transport",)
+    memory_probes: int = 1
     warnings: tuple[str, ...] = ()
 
     @property

@@ -16,13 +16,14 @@ from perfkit.errors import MeasurementError
 from perfkit.measurement.launch import Failure, Launch, start_launch
 from perfkit.measurement.measure import Batch
 from perfkit.measurement.scenarios import Scenario, Scheduled, Sweep
-from perfkit.schema import arrow_schema
+from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
 from perfkit.transfer.copying import CopyPlan
 
 __all__ = ["Outcome", "Progress", "Throttle", "run_sweep"]
 
 _Z95 = 1.96
 _MAX_RESTARTS = 4
+_DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS if not column.required}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class _Rows:
 
     def add(self, scenario: Scenario, launch: int, round_: int, batch: Batch) -> None:
         shared = {
+            **_DEFAULTS,
             **dataclasses.asdict(scenario),
             "run_id": self._run_id,
             "source": self._source,
@@ -100,7 +102,7 @@ def run_sweep(
     keep: Callable[[pa.Table], None] = lambda observations: None,
     progress: Callable[[Progress], None] = lambda progress: None,
     throttle: Throttle = lambda: None,
-    in_background: bool = False,
+    source: str = "bench",
 ) -> Outcome:
     """Measure a sweep.
 
@@ -112,7 +114,7 @@ def run_sweep(
         keep: called with the observations of each launch as soon as it ends, and with what there is when interrupted.
         progress: called after every scenario.
         throttle: called after every scenario.
-        in_background: let every other process go first, and say so in the column `source`.
+        source: the column of that name; with ``background`` every other process goes first.
 
     Returns:
         What was measured; after Ctrl-C what was measured until then, which may be nothing.
@@ -120,7 +122,7 @@ def run_sweep(
     Raises:
         MeasurementError: nothing at all could be measured.
     """
-    return _Run(sweep, run_id, first_launch, modules, keep, progress, throttle, in_background).carry_out()
+    return _Run(sweep, run_id, first_launch, modules, keep, progress, throttle, source).carry_out()
 
 
 class _Run:
@@ -135,12 +137,12 @@ class _Run:
         keep: Callable[[pa.Table], None],
         progress: Callable[[Progress], None],
         throttle: Throttle,
-        in_background: bool,
+        source: str,
     ) -> None:
         self.sweep, self.first_launch, self.modules = sweep, first_launch, modules
         self.keep, self.progress, self.throttle = keep, progress, throttle
-        self.in_background = in_background
-        self.rows = _Rows(run_id, "background" if in_background else "bench")
+        self.in_background = source == "background"
+        self.rows = _Rows(run_id, source)
         self.tables: list[pa.Table] = []
         self.failures: dict[int, str] = {}
         self.given_up: dict[str, str] = {}
@@ -199,7 +201,7 @@ class _Run:
                 self.sweep.scenarios,
                 modules=self.modules,
                 copy_plan=self.copy_plan,
-                probe_memory=number == self.first_launch,
+                probed_stages=self.sweep.probed_stages if self._is_probed(number) else (),
                 gentle=self.in_background,
             ) as launch:
                 self.copy_plan = launch.copy_plan
@@ -221,7 +223,7 @@ class _Run:
                 break
             indices = [index for index in self._due(round_) if not self._is_done(index, medians)]
             round_started = time.monotonic()
-            for index, answer in launch.measure(indices):
+            for index, answer in launch.measure(indices, round_ % self.sweep.memory_probes):
                 scenario = self.sweep.scheduled[index].scenario
                 if isinstance(answer, Failure):
                     self.failures[index] = f"{answer.error}: {answer.message}"
@@ -239,17 +241,24 @@ class _Run:
     def _min_rounds(self, round_s: float) -> int:
         """The sweep's least number of rounds, unless they alone would take twice the budget."""
         affordable = int(2 * self.sweep.budget_s / self.sweep.launches / max(round_s, 1e-3))
-        return max(1, min(self.sweep.min_rounds, affordable))
+        return max(self.sweep.fewest_rounds, min(self.sweep.min_rounds, affordable))
 
     def _due(self, round_: int) -> list[int]:
-        """The scenarios of a round in a random order that is the same for the same seed."""
+        """The scenarios of a round, block by block, in a random order that is the same for the same seed."""
         due = [
             index
             for index, scheduled in enumerate(self.sweep.scheduled)
             if _is_due(scheduled, round_) and index not in self.failures
         ]
-        random.Random(f"{self.sweep.seed}/{round_}").shuffle(due)
-        return due
+        generator = random.Random(f"{self.sweep.seed}/{round_}")
+        generator.shuffle(due)
+        block_of = {index: self.sweep.scheduled[index].block for index in due}
+        # Sorting keeps the random order within a block; without blocks, all of it.
+        place = {block: generator.random() for block in dict.fromkeys(block_of.values())}
+        return sorted(due, key=lambda index: place[block_of[index]])
+
+    def _is_probed(self, launch: int) -> bool:
+        return launch == self.first_launch or self.sweep.memory_probes > 1
 
     def _report(self, number: int, round_: int, scenario: Scenario, deadline: float) -> None:
         now = time.monotonic()

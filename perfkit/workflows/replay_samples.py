@@ -1,0 +1,90 @@
+"""The sends of a replay as plain rows: what each cost, in the unit of its setting's goal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perfkit.engine.costs import GOALS
+from perfkit.errors import FileError
+from perfkit.measurement.replay_workload import ReplayPayload, ReplaySetting
+
+__all__ = ["SAMPLE_COLUMNS", "choices_path", "collect_samples", "write_samples"]
+
+SAMPLE_COLUMNS = ("setting", "payload", "payload_bytes", "method", "half", "launch", "cost")
+_PAYLOAD_COLUMNS = ("payload_bytes", "kind", "format", "compression", "entropy")
+
+
+def collect_samples(
+    observations: pa.Table,
+    workload: Sequence[ReplayPayload],
+    settings: Sequence[ReplaySetting],
+    methods: Sequence[str],
+) -> pa.Table:
+    """Every send of a replay with its setting, payload, half and cost; `SAMPLE_COLUMNS`.
+
+    Settings that agree in signalling and load share their sends. The rounds of each launch belong to the halves in
+    turn. A send without a figure that the goal needs is left out.
+
+    Args:
+        observations: what was measured.
+        workload: its payloads.
+        settings: the settings to judge.
+        methods: the methods that were compared.
+    """
+    numbers = pl.DataFrame([dataclasses.asdict(one) for one in workload]).rename({"number": "payload"})
+    sends = pl.from_arrow(observations.filter(pa.compute.field("ok")))
+    assert isinstance(sends, pl.DataFrame)  # a table is never a series
+    numbered = sends.join(numbers.unique(_PAYLOAD_COLUMNS, keep="first"), on=list(_PAYLOAD_COLUMNS)).with_columns(
+        half=pl.col("round") % 2, cpu_ns=pl.col("cpu_sender_ns") + pl.col("cpu_receiver_ns")
+    )
+    frames = [_of_setting(numbered, setting, workload, methods) for setting in settings]
+    return pl.concat(frames).sort("setting", "payload", "method", "launch", "half", maintain_order=True).to_arrow()
+
+
+def _of_setting(
+    sends: pl.DataFrame, setting: ReplaySetting, workload: Sequence[ReplayPayload], methods: Sequence[str]
+) -> pl.DataFrame:
+    ways = [
+        (pl.col("method") == method) & (pl.col("signalling") == setting.signalling_of(method))
+        for method in setting.available(methods)
+    ]
+    held = [one.number for one in workload if setting.holds(one)]
+    cost = pl.sum_horizontal(
+        *(pl.col(quantity).cast(pl.Float64) * weight for quantity, weight in GOALS[setting.goal].items()),
+        ignore_nulls=False,
+    )
+    return (
+        sends.filter(pl.any_horizontal(*ways), pl.col("in_flight") == setting.in_flight, pl.col("payload").is_in(held))
+        .with_columns(setting=pl.lit(setting.name), cost=cost)
+        .drop_nulls("cost")
+        .select(SAMPLE_COLUMNS)
+    )
+
+
+def choices_path(samples: str | Path) -> Path:
+    """The file of choices beside a file of samples.
+
+    >>> choices_path("build/replay.parquet").as_posix()
+    'build/replay.choices.parquet'
+    """
+    return Path(samples).with_suffix(".choices.parquet")
+
+
+def write_samples(samples: pa.Table, choices: pa.Table, path: str | Path) -> None:
+    """Write every send, and what each strategy takes beside it.
+
+    Raises:
+        FileError: a file cannot be written.
+    """
+    for table, target in ((samples, Path(path)), (choices, choices_path(path))):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, target)
+        except OSError as error:
+            raise FileError(f"{target} cannot be written: {error.strerror or error}; choose another place") from error
