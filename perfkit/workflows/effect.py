@@ -63,6 +63,10 @@ class Ratio:
             return WORSE
         return EQUIVALENT if 1 - margin <= self.low and self.high <= 1 + margin else INCONCLUSIVE
 
+    def to_plain(self) -> dict[str, float | None]:
+        """Everything as plain data for JSON; a bound that is infinite is None."""
+        return {name: bound if math.isfinite(bound) else None for name, bound in dataclasses.asdict(self).items()}
+
     def __str__(self) -> str:
         if math.isinf(self.high):
             return "unknown"
@@ -132,8 +136,9 @@ class Effect:
         return ResultTable(title, EFFECT_COLUMNS, (self.cells(),), (f"{self.method}.",), align_right=(1, 2, 4))
 
     def to_plain(self) -> dict[str, Any]:
-        """Everything as plain data for JSON."""
-        return {**dataclasses.asdict(self), "value": self.value, "low": self.low, "high": self.high}
+        """Everything as plain data for JSON; an interval without an end is None there."""
+        ratios = {"ratio": self.ratio.to_plain(), "total": self.total.to_plain()}
+        return {**dataclasses.asdict(self), **ratios, **self.ratio.to_plain()}
 
     def _repr_html_(self) -> str:
         return self.to_table().to_html()

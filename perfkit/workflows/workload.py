@@ -13,7 +13,7 @@ from perfkit.config.curves import CurveSet
 from perfkit.config.settings import Settings
 from perfkit.engine.costs import Context
 from perfkit.engine.plan import Publication, known_contexts, known_methods
-from perfkit.lake import open_lake
+from perfkit.workflows.fresh import open_fresh_lake
 
 if TYPE_CHECKING:
     import ibis
@@ -99,7 +99,7 @@ def recorded_traffic(
     Raises:
         LakeError: the lake cannot be read.
     """
-    opened = open_lake(lake)
+    opened = open_fresh_lake(lake)
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(hours=hours)
     methods = known_methods(publication)
     transfers = opened.transfers
