@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from perfkit.config.curves import CurveSet
 from perfkit.config.fingerprint import collect_fingerprint
@@ -16,9 +16,12 @@ from perfkit.config.thresholds import Thresholds
 from perfkit.engine.plan import Publication, known_methods
 from perfkit.errors import PublishError, UnknownNameError
 from perfkit.workflows.effect import CostDraws, Effect, expected_effect
+from perfkit.workflows.events import record_event
 from perfkit.workflows.gate import Candidate, Refusal, changed_meanwhile, gate
 from perfkit.workflows.proposal import Proposal, propose
 from perfkit.workflows.published import History, PublishResult
+from perfkit.workflows.replay_result import ReplayResult
+from perfkit.workflows.replayed import replayed_effect
 from perfkit.workflows.workload import even_mix, measured_sizes, recorded_traffic
 
 __all__ = ["HasCurves", "history", "publish", "publish_if_sound", "rollback"]
@@ -37,6 +40,7 @@ def publish(
     *,
     path: str | Path = "thresholds.toml",
     settings: str | Path | None = None,
+    replay: ReplayResult | None = None,
     lake: str | Path | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -52,6 +56,8 @@ def publish(
         path: the thresholds file.
         settings: the `perfkit.toml` whose pools and goals the readable ranges are for, and whose ``[publish]`` says
             what is asked of the evidence; by default the one beside `path`, if there is one.
+        replay: what `perfkit.replay` measured: candidate and plan in force are judged by the sends of its held-out
+            workload, which counts more than any expectation.
         lake: where services record: what they sent during the last day is judged, and the publication becomes an
             event there. None judges an even mix only and tells no lake.
         dry_run: only show which ranges would move, the expected effect and what is against it.
@@ -72,6 +78,7 @@ def publish(
         fit,
         path=path,
         settings=settings,
+        replay=replay,
         lake=lake,
         dry_run=dry_run,
         force=force,
@@ -87,6 +94,7 @@ def publish_if_sound(
     *,
     path: str | Path = "thresholds.toml",
     settings: str | Path | None = None,
+    replay: ReplayResult | None = None,
     lake: str | Path | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -98,6 +106,7 @@ def publish_if_sound(
         fit: as in `publish`, like all that follow.
         path: the thresholds file.
         settings: the `perfkit.toml`.
+        replay: what a replay measured.
         lake: where services record.
         dry_run: only show.
         force: override what may be overridden.
@@ -113,22 +122,19 @@ def publish_if_sound(
     proposal = propose(current, fit.curves, chosen)
     if not proposal.is_new:
         return proposal.result(dry_run=dry_run)
-    effects = _effects(proposal, chosen, lake)
+    effects = _effects(proposal, chosen, lake, replay)
     sizes = measured_sizes(fit.curves)
     judged = Candidate(fit.curves, proposal.after, proposal.before, effects, sizes, collect_fingerprint())
     refusals = (*_refuse_other_version(current, expected_version), *gate(judged, chosen.publish))
     overridden = tuple(one.name for one in refusals if force and one.forcible)
     refused = len(overridden) < len(refusals)
-    record = GateRecord(overridden, tuple(effect.record() for effect in effects))
+    regret = {name: setting.tuned.value for name, setting in replay.settings.items()} if replay else {}
+    record = GateRecord(overridden, tuple(effect.record() for effect in effects), regret)
     proposal = dataclasses.replace(proposal, thresholds=dataclasses.replace(proposal.thresholds, gate=record))
     if not dry_run and not refused:
         replace_current(current, proposal.thresholds)
-    return dataclasses.replace(
-        proposal.result(dry_run=dry_run, published=not dry_run and not refused),
-        effects=effects,
-        refusals=refusals,
-        overridden=overridden,
-    )
+    result = proposal.result(dry_run=dry_run, published=not dry_run and not refused)
+    return _told(dataclasses.replace(result, effects=effects, refusals=refusals, overridden=overridden), lake)
 
 
 def rollback(
@@ -136,6 +142,7 @@ def rollback(
     version: int | None = None,
     *,
     settings: str | Path | None = None,
+    lake: str | Path | None = None,
     dry_run: bool = False,
     expected_version: int | None = None,
 ) -> PublishResult:
@@ -148,6 +155,7 @@ def rollback(
         version: the version to bring back; by default the one before the version in force (after a rollback: before
             the version that it brought back).
         settings: as in `publish`.
+        lake: where the rollback becomes an event; None tells no lake.
         dry_run: only show which ranges would move.
         expected_version: as in `publish`.
 
@@ -175,7 +183,7 @@ def rollback(
     writes = proposal.is_new and not dry_run
     if writes:
         replace_current(current, proposal.thresholds)
-    return proposal.result(dry_run=dry_run, published=writes)
+    return _told(proposal.result(dry_run=dry_run, published=writes), lake)
 
 
 def history(path: str | Path = "thresholds.toml") -> History:
@@ -188,18 +196,45 @@ def history(path: str | Path = "thresholds.toml") -> History:
     return History(str(path), dict(sorted(versions.items(), reverse=True)), now.version if now else None)
 
 
-def _effects(proposal: Proposal, chosen: Settings, lake: str | Path | None) -> tuple[Effect, ...]:
-    """The effect on what services sent lately, where they sent anything, and on an even mix."""
+def _effects(
+    proposal: Proposal, chosen: Settings, lake: str | Path | None, replay: ReplayResult | None
+) -> tuple[Effect, ...]:
+    """What was measured counts most, then what services sent lately, then an even mix."""
     candidate, previous = proposal.thresholds.curves, proposal.current.thresholds
     publication = Publication(candidate)
+    margin = chosen.publish.max_loss
     costs = CostDraws.of(candidate, previous.curves if previous else None)
     workloads = [even_mix(chosen, publication, measured_sizes(*costs.evidence))]
     if lake is not None:
         traffic = recorded_traffic(lake, publication)
         workloads = [traffic, *workloads] if traffic.sends else workloads
-    margin = chosen.publish.max_loss
     plans = proposal.plan_before, proposal.plan_after
-    return tuple(expected_effect(workload, *plans, costs, margin=margin) for workload in workloads)
+    expected = tuple(expected_effect(workload, *plans, costs, margin=margin) for workload in workloads)
+    if replay is None:
+        return expected
+    in_force = Publication.of(previous) if previous else Publication()
+    return (replayed_effect(replay, in_force, publication, margin=margin), *expected)
+
+
+def _told(result: PublishResult, lake: str | Path | None) -> PublishResult:
+    """The result after the lake's events tell of it; where they cannot, what was published stands, with a warning."""
+    if lake is None or not result.published:
+        return result
+    details: dict[str, Any] = {
+        "version": result.version,
+        "previous_version": result.previous_version,
+        "restores": result.restores,
+    }
+    details |= {"overridden": list(result.overridden), "effects": [effect.to_plain() for effect in result.effects]}
+    warnings = record_event(
+        lake,
+        "rolled back" if result.restores else "published",
+        subject=result.path,
+        message=result.to_table().title,
+        details=details,
+        severity="warning" if result.overridden else "info",
+    )
+    return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
 
 
 def _read_settings(path: Path, settings: str | Path | None, curves: CurveSet) -> Settings:

@@ -18,9 +18,15 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 def test_a_machine_is_measured_tuned_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run_pipeline("default", {"preset": "smoke"}, notebooks_folder=FOLDER)
-    assert [one.error for one in result.notebooks] == ["", ""]
+    assert [one.error for one in result.notebooks] == [""] * len(result.notebooks)
     assert result.status == "complete"
-    assert result.published_version == 1
+    assert "launches" in result.not_published  # two of them are too thin for the gate
+    assert "not published: refused (" in " ".join(str(result).split())
+    assert not (tmp_path / "thresholds.toml").exists()
+    limits = 'min_launches = 2\nmin_observations = 1\nmax_uncertainty = "100%"'
+    (tmp_path / "perfkit.toml").write_text(f"[publish]\n{limits}\n")
+    tuned = run_pipeline("tune", notebooks_folder=FOLDER)
+    assert (tuned.published_version, tuned.not_published) == (1, "")
     assert Engine.load(tmp_path / "perfkit.toml").decide(2**20).method
     assert open_lake(tmp_path / "data" / "lake").versions()["transfers"] > 0
     for page in result.report_path.glob("*.html"):

@@ -19,6 +19,7 @@ from perfkit.config import publication
 from perfkit.config.curves import CurveSet, Evidence
 from perfkit.config.thresholds import history_folder, load_thresholds
 from perfkit.errors import ConfigError, PublishError, UnknownNameError
+from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.publish import history, publish, rollback
 
 
@@ -318,3 +319,23 @@ def test_a_publisher_killed_at_any_step_leaves_a_consistent_pair(tmp_path: Path,
     assert versions == sorted(versions)
     assert {1, 2} == set(versions)
     assert versions[statuses.count(signal.SIGKILL) - 3] == 1  # the last of all steps puts the new version in force
+
+
+def test_a_publication_and_a_rollback_are_events_of_the_lake(path: Path, first: Fitted, second: Fitted) -> None:
+    lake = path.parent / "lake"
+    publish(first, path=path, lake=lake)
+    publish(second, path=path, lake=lake, dry_run=True)
+    publish(second, path=path, lake=lake, force=True)
+    rollback(path, lake=lake)
+    events = open_fresh_lake(lake).events.order_by("occurred_at").to_pyarrow().to_pylist()
+    assert [event["name"] for event in events] == ["published", "published", "rolled back"]
+    assert [json.loads(event["details"])["version"] for event in events] == [1, 2, 3]
+    assert {event["subject"] for event in events} == {str(path)}
+
+
+def test_a_lake_that_cannot_be_told_is_a_warning(path: Path, first: Fitted) -> None:
+    (path.parent / "journal").write_text("in the way")
+    with pytest.warns(UserWarning, match="journal"):
+        result = publish(first, path=path, lake=path.parent / "lake")
+    assert result.published
+    assert any("events" in warning for warning in result.warnings)
