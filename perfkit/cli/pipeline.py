@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from perfkit.cli.options import json_option
@@ -14,9 +16,16 @@ __all__ = ["read_parameters", "run_command"]
 @click.command("run")
 @click.argument("pipeline", default="default")
 @click.option("-p", "--parameter", "parameters", multiple=True, help="A notebook's parameter, as name=value.")
+@click.option(
+    "--as-of",
+    type=click.Path(path_type=Path),
+    help="Folder of a report: compute its figures again, from what it read.",
+)
 @json_option
 @click.pass_context
-def run_command(context: click.Context, pipeline: str, parameters: tuple[str, ...], as_json: bool) -> None:
+def run_command(
+    context: click.Context, pipeline: str, parameters: tuple[str, ...], as_of: Path | None, as_json: bool
+) -> None:
     """Measure, fit, publish and report, by running the notebooks.
 
     PIPELINE is default, quick (measures about a minute), full, or tune (fits
@@ -30,7 +39,7 @@ def run_command(context: click.Context, pipeline: str, parameters: tuple[str, ..
 
     kept = "what was measured is kept in the lake, the report shows how far it came, and the same command goes on"
     with interruptible(kept), progress_bar() as progress:
-        result = run_pipeline(pipeline, given, progress=progress)
+        result = run_pipeline(pipeline, given, as_of=as_of, progress=progress)
     if as_json:
         published = {"published": result.published_version, "not_published": result.not_published}
         outcome = {"seconds": result.seconds, "status": result.status}

@@ -38,6 +38,7 @@ class NotebookResult:
         seconds: how long it ran.
         error: the last line of its traceback, or why it ended; empty when it completed.
         records: its headline figures.
+        versions: versions of the lake's tables that it read, by table; they are pinned while the report is there.
     """
 
     name: str
@@ -45,6 +46,7 @@ class NotebookResult:
     seconds: float = 0.0
     error: str = ""
     records: tuple[Record, ...] = ()
+    versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,16 +13,19 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
-from perfkit.errors import InputError, ReportError, UnknownNameError
+from perfkit.errors import InputError, LakeError, ReportError, UnknownNameError
 from perfkit.report.execute import SHUTDOWN_S
 from perfkit.report.index import write_index
+from perfkit.report.lake_versions import LakeVersions, read_versions
 from perfkit.report.page import failure_of, write_page
 from perfkit.report.parameters import declared_parameters, notebook_parameters
+from perfkit.report.recomputing import at_versions_of, earlier_parameters, find_report
 from perfkit.report.records import read_records
 from perfkit.report.rendering import REPORT_VARIABLE
 from perfkit.report.results import NotebookResult, PipelineProgress, PipelineResult, write_run
@@ -58,6 +61,7 @@ def run_pipeline(
     name: str = "default",
     parameters: Mapping[str, Any] | None = None,
     *,
+    as_of: str | Path | None = None,
     notebooks_folder: str | Path = "notebooks",
     reports_folder: str | Path = "reports",
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -68,6 +72,8 @@ def run_pipeline(
     Args:
         name: one of `PIPELINES`.
         parameters: values for the notebooks' parameters, by name; text is read in the type of the default.
+        as_of: folder of an earlier report: its figures are computed again, with its parameters and from the versions of
+            the lake that it read. Nothing is published then, unless `dry_run` is given as False.
         notebooks_folder: where the notebooks are.
         reports_folder: where the run's folder, the index and the link to the latest report go.
         timeout_s: seconds after which a notebook is stopped, more than 0.
@@ -78,7 +84,8 @@ def run_pipeline(
 
     Raises:
         UnknownNameError: there is no such pipeline, or no notebook has such a parameter.
-        InputError: a notebook is missing, or a parameter has the wrong type. Nothing was started.
+        InputError: a notebook is missing, or a parameter has the wrong type; `as_of` is no report, or a notebook did
+            not say there what it read. Nothing was started.
         ReportError: the report's folder or a page cannot be written.
         KeyboardInterrupt: Ctrl-C; the notebook was stopped and its page shows how far it came.
     """
@@ -87,8 +94,12 @@ def run_pipeline(
     pipeline = PIPELINES[name]
     sources = [_find(Path(notebooks_folder) / f"{notebook}.ipynb") for notebook in pipeline.notebooks]
     declared = {source.stem: declared_parameters(source) for source in sources}
-    given = {**pipeline.parameters, **(parameters or {})}
+    earlier = None if as_of is None else find_report(as_of)
+    given = {**pipeline.parameters, **({} if earlier is None else earlier_parameters(earlier, declared))}
+    given |= parameters or {}
     checked = notebook_parameters(declared, given, sources[0].parent)
+    if earlier is not None:
+        checked = at_versions_of(earlier, checked, declared)
     run = _begin(name, given, [source.stem for source in sources], Path(reports_folder).resolve())
     return _run_all(run, sources, checked, timeout_s, progress or (lambda _: None))
 
@@ -174,18 +185,35 @@ def _run_one(
         "interrupted": f"interrupted after {seconds:g} s",
     }
     error = failure_of(notebook) or reasons[status]
+    read = read_versions(notebook)
+    if read is not None:
+        _pin(read, run, source)
     facts = {
         "Notebook": source.name,
         "Started": run.started_at,
         "Duration": f"{seconds:g} s",
         "Parameters": ", ".join(f"{name} = {value}" for name, value in parameters.items()) or "defaults",
+        **({} if read is None else {"Lake versions": str(read).partition(": ")[2]}),
         "Git revision": run.git_revision or "none",
         **{f"Host {name}": value for name, value in collect_fingerprint().items()},
     }
     write_page(notebook, target.with_suffix(".html"), run_id=run.run_id, facts=facts, error=error)
     if status == "complete":
         log.unlink()
-    return NotebookResult(source.stem, status, seconds, error, read_records(notebook))
+    versions = {} if read is None else read.versions
+    return NotebookResult(source.stem, status, seconds, error, read_records(notebook), versions)
+
+
+def _pin(read: LakeVersions, run: PipelineResult, source: Path) -> None:
+    """Keep readable what a notebook read, for as long as the report is there."""
+    from perfkit.lake import open_lake
+    from perfkit.lake.pins import pin
+
+    try:
+        lake = open_lake(source.parent / read.lake)
+        pin(lake, f"report.{run.run_id}.{source.stem}", read.versions, keeper=run.report_path)
+    except LakeError as error:
+        warnings.warn(f"`perfkit maintain` may remove what {source.stem} was made from: {error}", stacklevel=2)
 
 
 def _read_executed(target: Path, source: Path) -> Any:

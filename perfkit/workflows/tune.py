@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from perfkit.lake import Lake
 from perfkit.learn import Fit, fit
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.runs import FINISHED, resolve_run
@@ -12,11 +13,11 @@ from perfkit.workflows.runs import FINISHED, resolve_run
 __all__ = ["FINISHED", "fit_run"]
 
 
-def fit_run(lake: str | Path = "data/lake", run_id: str | None = None) -> Fit:
+def fit_run(lake: str | Path | Lake = "data/lake", run_id: str | None = None) -> Fit:
     """Fit the observations of one run.
 
     Args:
-        lake: folder of the lake.
+        lake: folder of the lake, drained before; or a lake, read as it was opened.
         run_id: the run, as `perfkit.workflows.runs.resolve_run` takes it; None takes the newest one that finished (an
             interrupted run has to be asked for).
 
@@ -28,7 +29,7 @@ def fit_run(lake: str | Path = "data/lake", run_id: str | None = None) -> Fit:
         LakeError: the lake has no finished run, or cannot be read.
         FitError: the run measured too little.
     """
-    opened = open_fresh_lake(lake)
+    opened = lake if isinstance(lake, Lake) else open_fresh_lake(lake)
     chosen = resolve_run(opened, run_id or "latest")
     transfers = opened.transfers
     observations = transfers.filter(transfers.run_id == chosen.run_id).to_pyarrow()

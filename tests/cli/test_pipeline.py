@@ -34,8 +34,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the runner was called with; it returns `RESULT` without running anything."""
     made: list[tuple[Any, ...]] = []
 
-    def run_pipeline(*arguments: Any, progress: Any) -> PipelineResult:
-        made.append(arguments)
+    def run_pipeline(*arguments: Any, as_of: Path | None, progress: Any) -> PipelineResult:
+        made.append((*arguments, as_of))
         return RESULT
 
     monkeypatch.setattr(runner, "run_pipeline", run_pipeline)
@@ -49,6 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         (("-p", "=quick"), "name=value"),
         (("-p", "presett=quick"), "Did you mean 'preset'?"),
         (("nightly",), "allowed: default"),
+        (("tune", "--as-of", "nowhere"), "nowhere is no report: run.json cannot be read"),
     ],
 )
 def test_wrong_input_is_named_before_anything_runs(perfkit, arguments: tuple[str, ...], expected: str) -> None:
@@ -68,7 +69,8 @@ def test_outside_of_a_clone_the_missing_notebook_is_named(perfkit) -> None:
 
 def test_the_pipeline_and_its_parameters_reach_the_runner(perfkit, calls) -> None:
     assert perfkit("run", "quick", "-p", "preset=smoke", "-p", "sizes=1KiB,1MiB").exit_code == 0
-    assert calls == [("quick", {"preset": "smoke", "sizes": "1KiB,1MiB"})]
+    assert perfkit("run", "tune", "--as-of", "reports/latest").exit_code == 0
+    assert calls == [("quick", {"preset": "smoke", "sizes": "1KiB,1MiB"}, None), ("tune", {}, Path("reports/latest"))]
 
 
 def test_the_last_line_of_json_says_where_everything_is(perfkit, calls) -> None:
@@ -85,7 +87,7 @@ def test_the_last_line_of_json_says_where_everything_is(perfkit, calls) -> None:
 
 def test_a_refusal_is_said_and_fails_nothing(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = dataclasses.replace(RESULT, published_version=None, not_published="refused (launches)")
-    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, progress: refused)
+    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, **options: refused)
     outcome = perfkit("run")
     assert outcome.exit_code == 0
     assert "not published: refused (launches)" in outcome.stdout
@@ -93,14 +95,14 @@ def test_a_refusal_is_said_and_fails_nothing(perfkit, monkeypatch: pytest.Monkey
 
 def test_a_failed_notebook_fails_the_command(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = dataclasses.replace(RESULT, status="failed", published_version=None)
-    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, progress: failed)
+    monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, **options: failed)
     outcome = perfkit("run")
     assert outcome.exit_code == 1
     assert "failed" in outcome.stdout
 
 
 def test_a_report_that_cannot_be_written_is_one_line(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any, progress: Any) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
         raise ReportError("the disk is full; free space and run again")
 
     monkeypatch.setattr(runner, "run_pipeline", fail)
@@ -109,7 +111,7 @@ def test_a_report_that_cannot_be_written_is_one_line(perfkit, monkeypatch: pytes
 
 
 def test_ctrl_c_says_what_is_kept(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*arguments: Any, progress: Any) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run_pipeline", interrupt)

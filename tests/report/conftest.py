@@ -16,6 +16,7 @@ PARAMETERS = """\
 preset = "smoke"  # what to measure
 launches = 3  # how often
 lake_path = "../data/lake"  # where
+versions = ""  # what to read
 thresholds_path = "../thresholds.toml"  # what to publish
 dry_run = True  # whether to publish"""
 

@@ -1,0 +1,123 @@
+"""A report says what it read, keeps it readable, and its figures can be computed again from it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from perfkit.errors import InputError
+from perfkit.lake import Lake, open_lake
+from perfkit.lake.maintenance import maintain
+from perfkit.lake.pins import active_pins
+from perfkit.report import run_pipeline
+from perfkit.report.lake_versions import LakeVersions, open_recorded
+from perfkit.report.results import read_run
+
+WriteNotebook = Callable[[str, list[str]], Path]
+
+READ = """\
+from perfkit.report import open_recorded, record
+lake = open_recorded(lake_path, versions)
+rows = lake.transfers
+record("rows", rows.count().to_pyarrow().as_py())
+record("mean", rows.latency_ns.mean().to_pyarrow().as_py(), unit="ns", verdict=str(dry_run))"""
+
+
+def rows(count: int, latency_ns: int) -> pa.Table:
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(30)
+    return pa.table(
+        {
+            "observed_at": pa.array([long_ago] * count, pa.timestamp("us", tz="UTC")),
+            "method": ["uds"] * count,
+            "payload_bytes": [1024] * count,
+            "latency_ns": [latency_ns] * count,
+        }
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.chdir(tmp_path)
+    lake = open_lake("data/lake")
+    for latency_ns in (100, 200, 300):
+        lake.append_transfers(rows(10, latency_ns))
+    return lake
+
+
+def test_a_report_is_computed_again_after_more_came_in_retention_compaction_and_vacuum(
+    lake: Lake, write_notebook: WriteNotebook
+) -> None:
+    write_notebook("30_tune", [READ])
+    first = run_pipeline("tune", {"dry_run": "false"})
+    assert first.status == "complete", first.notebooks[0].error
+    assert first.notebooks[0].versions == lake.versions()
+    assert read_run(first.report_path) == first
+    assert [dict(one.versions) for one in active_pins(lake)] == [{"transfers": 3}]
+    page = (first.report_path / "30_tune.html").read_text()
+    assert "transfers 3" in page
+
+    lake.append_transfers(rows(1000, 7))
+    maintain(lake, keep_replaced_hours=0)
+    assert lake.transfers.count().to_pyarrow().as_py() == 0
+
+    again = run_pipeline("tune", as_of=first.report_path)
+    values = [(kept.name, kept.value) for kept in first.notebooks[0].records]
+    assert values == [("rows", 30), ("mean", 200.0)]
+    assert [(kept.name, kept.value) for kept in again.notebooks[0].records] == values
+    assert again.notebooks[0].records[1].verdict == "True"  # dry run: to compute again publishes nothing
+    assert again.notebooks[0].versions == first.notebooks[0].versions
+
+    for report in (first, again):
+        shutil.rmtree(report.report_path)
+    result = maintain(lake, keep_replaced_hours=0)
+    assert len(result.released_pins) == 2
+    assert active_pins(lake) == ()
+
+
+def test_what_cannot_be_computed_again_is_refused_before_anything_starts(
+    lake: Lake, write_notebook: WriteNotebook, tmp_path: Path
+) -> None:
+    write_notebook("30_tune", ["1 + 1"])
+    silent = run_pipeline("tune")
+    assert silent.notebooks[0].versions == {}
+    before = sorted((tmp_path / "reports").iterdir())
+    with pytest.raises(InputError, match="does not say what 30_tune read"):
+        run_pipeline("tune", as_of=silent.report_path)
+    write_notebook("10_benchmark", ["1 + 1"])
+    text = (tmp_path / "notebooks" / "10_benchmark.ipynb").read_text()
+    (tmp_path / "notebooks" / "10_benchmark.ipynb").write_text(text.replace("versions = ", "others = "))
+    with pytest.raises(InputError, match="10_benchmark measures anew"):
+        run_pipeline("quick", as_of=silent.report_path)
+    with pytest.raises(InputError, match=r"notebooks is no report: run.json cannot be read"):
+        run_pipeline("tune", as_of=tmp_path / "notebooks")
+    assert sorted((tmp_path / "reports").iterdir()) == before
+
+
+def test_a_lake_that_cannot_be_pinned_is_a_warning_and_the_report_stands(
+    lake: Lake, write_notebook: WriteNotebook
+) -> None:
+    write_notebook("30_tune", [READ])
+    (lake.path / "pins").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="may remove what 30_tune was made from"):
+        result = run_pipeline("tune")
+    assert result.status == "complete"
+
+
+@pytest.mark.parametrize("versions", ["transfers 3", "[3]", '{"transfers": "3"}', '{"transfers": true}'])
+def test_versions_that_cannot_be_read_are_refused(lake: Lake, versions: str) -> None:
+    with pytest.raises(InputError, match=r"must be JSON such as"):
+        open_recorded(lake.path, versions)
+
+
+def test_versions_show_themselves() -> None:
+    shown = LakeVersions("../data/lake", {"transfers": 3, "runs": -1})
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == "Lake versions: transfers 3"
+    assert json.loads(json.dumps(bundle))["application/vnd.perfkit.versions+json"]["lake"] == "../data/lake"
+    assert "no table has rows" in str(LakeVersions("x", {}))
