@@ -41,11 +41,16 @@ if TYPE_CHECKING:
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
+    from perfkit.workflows.compare import compare as compare
+    from perfkit.workflows.exchange import export_run as export_run
+    from perfkit.workflows.exchange import import_run as import_run
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
     from perfkit.workflows.publish import rollback as rollback
     from perfkit.workflows.replay import replay as replay
+    from perfkit.workflows.run_deletion import delete_runs as delete_runs
+    from perfkit.workflows.runs import runs as runs
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
     from perfkit.workflows.upkeep import migrate_lake as migrate_lake
 
@@ -79,8 +84,12 @@ _HOMES = {
     "ResultTable": "perfkit.tables",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
+    "compare": "perfkit.workflows.compare",
+    "delete_runs": "perfkit.workflows.run_deletion",
+    "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "history": "perfkit.workflows.publish",
+    "import_run": "perfkit.workflows.exchange",
     "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",
     "migrate_lake": "perfkit.workflows.upkeep",
@@ -88,6 +97,7 @@ _HOMES = {
     "publish": "perfkit.workflows.publish",
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
+    "runs": "perfkit.workflows.runs",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
 }
 

@@ -38,8 +38,12 @@ NAMES = [
     "UnknownNameError",
     "analyse",
     "bench",
+    "compare",
+    "delete_runs",
+    "export_run",
     "fit",
     "history",
+    "import_run",
     "maintain_lake",
     "method",
     "migrate_lake",
@@ -47,6 +51,7 @@ NAMES = [
     "publish",
     "replay",
     "rollback",
+    "runs",
 ]
 
 

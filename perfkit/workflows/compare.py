@@ -105,7 +105,7 @@ def compare(
     >>> before, after = {**columns, "latency_ns": [100, 101, 99]}, {**columns, "latency_ns": [150, 151, 149]}
     >>> comparison = compare(before, after)
     >>> comparison.verdict, str(comparison.overall)
-    ('worse', '+50.0% (+47.0% to +53.1%)')
+    ('worse', '+50% (+47 to +53%)')
     """
     _check(quantity, margin, alpha)
     side_a, side_b = (_side(run, name, lake, quantity) for run, name in ((run_a, "A"), (run_b, "B")))
@@ -304,9 +304,9 @@ def _warnings(side_a: _Side, side_b: _Side, comparison: Comparison) -> tuple[str
     for side, label in ((side_a, "A"), (side_b, "B")):
         launches = side.cells["launch"].n_unique()
         if launches < _FEW_LAUNCHES:
+            measured = f"{QUANTITIES[comparison.quantity]} in {plural(launches, 'launch', ['launches'])}"
             warnings.append(
-                f"run {label} has {plural(launches, 'launch', ['launches'])}: that tells little about how launches "
-                "differ; measure with --preset quick or more"
+                f"run {label} measured {measured}: that tells little about how launches differ, three or more would"
             )
         if side.failed:
             warnings.append(f"run {label} has {plural(side.failed, 'failed transfer')}, which do not count")

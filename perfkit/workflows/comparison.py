@@ -20,6 +20,9 @@ QUANTITIES: Mapping[str, str] = {"latency": "latency", "cpu": "processor time", 
 
 _ORDER = (WORSE, BETTER, INCONCLUSIVE, EQUIVALENT)
 _WIDTH = 78
+_SHOWN = 10
+"""Scenarios that a table shows of each verdict that calls for nothing; a preset has hundreds."""
+_WHOLE_PERCENTS_FROM = 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,10 +48,24 @@ class Difference:
     n: int
     verdict: str
 
+    def cells(self) -> tuple[str, str, str]:
+        """Change, interval and verdict, as cells of a table.
+
+        >>> Difference(0.5, 0.2, 12.0, 0.01, 0.9, 6, "worse").cells()
+        ('+50%', '+20 to +1200%', 'worse')
+        """
+        digits = 0 if max(abs(self.low), abs(self.high)) >= _WHOLE_PERCENTS_FROM else 1
+        known = f"{100 * self.low:+.{digits}f} to {100 * self.high:+.{digits}f}%"
+        return f"{self.value:+.{digits}%}", "unknown" if math.isinf(self.high) else known, self.verdict
+
     def __str__(self) -> str:
-        if math.isinf(self.high):
-            return f"{self.value:+.1%} (interval unknown)"
-        return f"{self.value:+.1%} ({self.low:+.1%} to {self.high:+.1%})"
+        """The change with its interval, for a sentence.
+
+        >>> str(Difference(0.031, -0.012, 0.076, 0.2, 0.1, 6, "inconclusive"))
+        '+3.1% (-1.2 to +7.6%)'
+        """
+        value, interval, _ = self.cells()
+        return f"{value} ({interval})" if math.isfinite(self.high) else f"{value} (interval unknown)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,18 +171,35 @@ class Comparison:
         )
 
     def to_table(self) -> ResultTable:
-        """One row per scenario: worse ones first, then better, inconclusive and equivalent ones."""
-        ordered = sorted(self.scenarios, key=lambda one: (_ORDER.index(one.change.verdict), -abs(one.change.value)))
+        """Every scenario that is worse or better, the largest changes of the rest, and the controls."""
         write = format_bytes if self.quantity == "resident" else format_duration
+        shown, left_out = self.notable()
         rows = tuple(
-            (one.scenario, write(one.before), write(one.after), *_cells(one.change))
-            for one in (*ordered, *self.controls)
+            (one.scenario, write(one.before), write(one.after), *one.change.cells()) for one in (*shown, *self.controls)
         )
-        notes = (self.sentence, f"{self.method}.", *self._missing(), *(f"! {warning}" for warning in self.warnings))
+        notes = [self.sentence, f"{self.method}."]
+        if left_out:
+            rest = ", ".join(f"{count} {verdict}" for verdict, count in Counter(left_out).items())
+            notes.append(f"Not shown: {rest} with smaller changes; --json (in Python `scenarios`) has every one.")
+        notes += [*self._missing(), *(f"! {warning}" for warning in self.warnings)]
+        columns = ("scenario", "A", "B", "change", f"{1 - self.alpha:.0%} interval", "verdict")
         title = f"{QUANTITIES[self.quantity].capitalize()} of run {self.run_b} (B) against {self.run_a} (A)"
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
-        columns = ("scenario", "A", "B", f"change ({1 - self.alpha:.0%})", "p", "verdict")
-        return ResultTable(title, columns, rows, wrapped, align_right=(1, 2, 4))
+        return ResultTable(title, columns, rows, wrapped, align_right=(1, 2, 3, 4))
+
+    def notable(self) -> tuple[list[ScenarioChange], list[str]]:
+        """The scenarios that tables and charts show, worst first, and the verdicts of those that they leave out."""
+        ordered = sorted(self.scenarios, key=lambda one: (_ORDER.index(one.change.verdict), -abs(one.change.value)))
+        seen: Counter[str] = Counter()
+        shown, left_out = [], []
+        for one in ordered:
+            verdict = one.change.verdict
+            seen[verdict] += 1
+            if verdict in (BETTER, WORSE) or seen[verdict] <= _SHOWN:
+                shown.append(one)
+            else:
+                left_out.append(verdict)
+        return shown, left_out
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
@@ -187,11 +221,6 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.to_table().to_text()
-
-
-def _cells(change: Difference) -> tuple[str, str, str]:
-    p_value = "" if change.p_different is None else f"{change.p_different:.2g}"
-    return str(change), p_value, change.verdict
 
 
 def _some(names: tuple[str, ...], shown: int = 5) -> str:

@@ -6,8 +6,22 @@ how to read it, and the report prints it below the chart.
 
 from __future__ import annotations
 
+from perfkit.report.charts.changes import comparison_chart
 from perfkit.report.charts.latency import latency_chart
+from perfkit.report.charts.profile import profile_chart
 from perfkit.report.charts.ranges import ranges_chart
 from perfkit.report.charts.ratios import ratios_chart
+from perfkit.report.charts.regret import regret_chart
+from perfkit.report.charts.stages import stages_chart
+from perfkit.report.charts.tails import tails_chart
 
-__all__ = ["latency_chart", "ranges_chart", "ratios_chart"]
+__all__ = [
+    "comparison_chart",
+    "latency_chart",
+    "profile_chart",
+    "ranges_chart",
+    "ratios_chart",
+    "regret_chart",
+    "stages_chart",
+    "tails_chart",
+]
