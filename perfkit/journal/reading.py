@@ -22,6 +22,7 @@ from perfkit.journal.storage import (
     stored_epochs,
     stored_tables,
     trim_batches,
+    write_epoch,
 )
 
 __all__ = [
@@ -137,6 +138,22 @@ class SlotReader:
         with self._telling(), looking_at(self._files) as nobody_holds_it:
             said = read_counter(self._files.counter)
             return merge_epochs(stored_epochs(self._connection), said, is_held=not nobody_holds_it)
+
+    def settle(self) -> None:
+        """Make final what a killed producer committed: call it before `epochs` is believed and told.
+
+        A commit that its process did not live to see finished lies in SQLite's log: hidden from connections that are
+        open, committed for the first one that opens after them. Any write ends that, whichever way it went.
+
+        Raises:
+            JournalError: the file is damaged, or cannot be written to.
+        """
+        with self._telling(), looking_at(self._files) as nobody_holds_it:
+            if nobody_holds_it:
+                with contextlib.closing(connect(self._files.database)) as connection:
+                    said = read_counter(self._files.counter)
+                    for state in merge_epochs(stored_epochs(connection), said, is_held=False):
+                        write_epoch(connection, state)
 
     def trim(self, up_to_position: Mapping[str, int]) -> None:
         """Delete what was drained, in small transactions: its room is used again.

@@ -44,6 +44,7 @@ def report_losses(lake: Path, slot: str, reader: SlotReader) -> tuple[int, int]:
     Raises:
         LakeError: the events could not be written; they are reported by the next drain.
     """
+    reader.settle()
     ended = [one for one in reader.epochs() if not one.is_open]
     mark = f"lost:{slot}"
     reported: list[EpochState] = []
