@@ -15,6 +15,8 @@ __all__ = ["VERSIONS_PARAMETER", "at_versions_of", "earlier_parameters", "find_r
 VERSIONS_PARAMETER = "versions"
 """Parameter of the notebooks that read from a lake: the versions of its tables; empty for the newest."""
 
+_NOTHING_NEW: Mapping[str, Any] = {"dry_run": True, "replay_budget_s": 0.0}
+
 _Parameters = Mapping[str, Mapping[str, Any]]
 
 
@@ -33,10 +35,10 @@ def find_report(folder: str | Path) -> PipelineResult:
 
 
 def earlier_parameters(earlier: PipelineResult, declared: _Parameters) -> dict[str, Any]:
-    """What the earlier run was given, as far as the notebooks of this one take it; and nothing is published."""
+    """What the earlier run was given, as far as the notebooks of this one take it; nothing is measured or published."""
     names = {name for parameters in declared.values() for name in parameters}
     taken = {name: value for name, value in earlier.parameters.items() if name in names}
-    return {**taken, "dry_run": True} if "dry_run" in names else taken
+    return taken | {name: value for name, value in _NOTHING_NEW.items() if name in names}
 
 
 def at_versions_of(earlier: PipelineResult, given: _Parameters, declared: _Parameters) -> dict[str, dict[str, Any]]:

@@ -13,10 +13,13 @@ from perfkit.tables import plural
 from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from perfkit.workflows.analyse_costs import Dominance
+    from perfkit.workflows.analyse_result import Analysis
     from perfkit.workflows.bench_result import BenchResult
     from perfkit.workflows.published import PublishResult
+    from perfkit.workflows.replay_result import ReplayResult
 
-__all__ = ["Verdict", "benchmark_verdict", "publish_verdict", "ranges_verdict"]
+__all__ = ["Verdict", "analysis_verdict", "benchmark_verdict", "publish_verdict", "ranges_verdict", "replay_verdict"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +52,32 @@ def benchmark_verdict(run: BenchResult) -> Verdict:
     return Verdict(f"{_STATUS[run.status]}: {effort}, {stability}.")
 
 
+def analysis_verdict(analysis: Analysis) -> Verdict:
+    """Up to which size each method's fixed cost dominates, and whose tail is the longest."""
+    sentences = []
+    if analysis.dominance:
+        sizes = "; ".join(_dominance_text(one) for one in analysis.dominance)
+        sentences.append(f"The fixed cost of a transfer outweighs its bytes up to {sizes}.")
+    tails = [(tail, one.group) for one in analysis.percentiles for tail in one.tail[:1] if tail.enough]
+    if tails:
+        tail, group = max(tails, key=lambda found: found[0].value)
+        name = " ".join(map(str, group.values())) or "everything together"
+        sentences.append(
+            f"The longest tail is that of {name}: {tail.name} is {tail.value:.2g} times the median of the same payload "
+            f"({tail.low:.2g} to {tail.high:.2g})."
+        )
+    if analysis.warnings:
+        sentences.append(f"Mind {plural(len(analysis.warnings), 'warning')} on the data.")
+    return Verdict(" ".join(sentences) or "There are too few transfers to say anything.")
+
+
+def _dominance_text(one: Dominance) -> str:
+    if math.isinf(one.even_bytes):
+        return f"every size for {one.method}"
+    interval = f"{format_bytes(one.even_low)} to {format_bytes(one.even_high)}"
+    return f"{format_bytes(one.even_bytes)} for {one.method} ({interval})"
+
+
 def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
     """Which method is taken up to which size, and where the edges may truly lie.
 
@@ -62,6 +91,21 @@ def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
     never = [name for name in ranges[0].alternatives if name not in taken]
     ending = f"; {', '.join(never)} never." if never else "."
     return Verdict("; ".join(parts) + ending)
+
+
+def replay_verdict(replay: ReplayResult | None) -> Verdict:
+    """What tuned choices lose to the best ones on a held-out workload; None where none was measured.
+
+    >>> replay_verdict(None).sentence
+    'No held-out workload was measured: what is published rests on expectations.'
+    """
+    if replay is None:
+        return Verdict("No held-out workload was measured: what is published rests on expectations.")
+    settings = "; ".join(
+        f"{name} {one.tuned.value:.1%} ({one.tuned.low:.1%} to {one.tuned.high:.1%})"
+        for name, one in replay.settings.items()
+    )
+    return Verdict(f"On {plural(replay.n, 'payload')} tuned choices lose to the best ones: {settings}.")
 
 
 def publish_verdict(result: PublishResult) -> Verdict:

@@ -11,12 +11,15 @@ import pyarrow as pa
 import pytest
 
 from perfkit.learn import Fit, fit
+from perfkit.workflows.analyse import analyse
+from perfkit.workflows.analyse_result import Analysis
 
 PARAMETERS = """\
 preset = "smoke"  # what to measure
 launches = 3  # how often
 lake_path = "../data/lake"  # where
 versions = ""  # what to read
+replay_budget_s = 0.0  # how long to replay
 thresholds_path = "../thresholds.toml"  # what to publish
 dry_run = True  # whether to publish"""
 
@@ -61,3 +64,22 @@ def observations() -> pa.Table:
 @pytest.fixture(scope="session")
 def fitted(observations: pa.Table) -> Fit:
     return fit(observations)
+
+
+@pytest.fixture(scope="session")
+def analysis(observations: pa.Table) -> Analysis:
+    """Of `observations`, with codecs measured apart."""
+    rng = np.random.default_rng(8)
+    stages = [
+        (stage, int(size), launch, round_number, int(cost * size * rng.lognormal(0, 0.05)) + 1)
+        for stage, cost in (("encode", 0.4), ("decode", 0.2))
+        for size in 2.0 ** np.arange(10, 25, 2)
+        for launch in range(3)
+        for round_number in range(3)
+    ]
+    names = ("stage", "payload_bytes", "launch", "round", "latency_ns")
+    codec = pa.table(dict(zip(names, map(list, zip(*stages, strict=True)), strict=True)))
+    for name, value in (("method", ""), ("kind", "tensor"), ("format", "numpy"), ("compression", "lz4")):
+        codec = codec.append_column(name, pa.array([value] * codec.num_rows))
+    codec = codec.append_column("wire_bytes", codec["payload_bytes"])
+    return analyse(pa.concat_tables([observations, codec], promote_options="default"))
