@@ -5,12 +5,13 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format notebooks cli-reference reference-table clean
+.PHONY: help setup run test chaos lint format notebooks cli-reference reference-table clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
 	@echo "make run              measure this machine, publish thresholds.toml, write the report"
 	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
+	@echo "make chaos            kill writers and drainers 200 times, count what is lost or doubled"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
 	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
@@ -39,6 +40,9 @@ format: setup
 
 test: lint notebooks
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+chaos: setup
+	$(BIN)/python tests/chaos/harness.py --rounds 200
 
 notebooks: setup  # a copy: what they measure with their small defaults must not end up in data/lake
 	rm -rf build/notebooks build/data && mkdir -p build && cp -r notebooks build/notebooks
