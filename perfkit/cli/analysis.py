@@ -11,7 +11,7 @@ __all__ = ["analyse_command"]
 
 
 @click.command("analyse")
-@click.option("--run", help="The run to analyse; by default the newest one that finished.")
+@click.option("--run", help="The run to analyse; default: the newest that finished.")
 @click.option("--since", help="Instead of a run all that was recorded since then, such as 24h.")
 @click.option(
     "--by", default="method", show_default=True, help="Group percentiles by these, such as method,size_class."

@@ -28,10 +28,11 @@ def run_command(
 ) -> None:
     """Measure, fit, publish and report, by running the notebooks.
 
-    PIPELINE is default, quick (measures about a minute), full, or tune (fits
-    and publishes what was measured before). Publishes thresholds.toml; writes
-    a folder under reports/ with each executed notebook and its page, and
-    reports/latest leads to the newest. Exit code 1 when a notebook failed; its
+    PIPELINE is default, quick (measures about a minute), full, tune (fits and
+    publishes what was measured before), or analyse (only looks at it). All but
+    the last publish thresholds.toml; each writes a folder under reports/ with
+    its executed notebooks and their pages, and reports/latest leads to the
+    newest. Exit code 1 when a notebook failed; its
     page shows where.
     """
     given = read_parameters(parameters)

@@ -33,6 +33,7 @@ from perfkit.report.results import NotebookResult, PipelineProgress, PipelineRes
 __all__ = ["PIPELINES", "Pipeline", "run_pipeline"]
 
 DEFAULT_TIMEOUT_S = 3600.0
+DEFAULT_THRESHOLDS = "thresholds.toml"
 PUBLISHED_RECORD = "published version"
 NOT_PUBLISHED_RECORD = "not published"
 _GRACE_S = SHUTDOWN_S + 5.0  # from asking a notebook to stop until it is killed
@@ -47,14 +48,16 @@ class Pipeline:
     parameters: Mapping[str, Any]
 
 
+_MEASURE_AND_TUNE = ("10_benchmark", "20_analysis", "30_tune")
 _TUNE = {"dry_run": False, "lake_path": "data/lake", "thresholds_path": "thresholds.toml"}
 PIPELINES: Mapping[str, Pipeline] = {
-    "default": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "default"}),
-    "quick": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "quick"}),
-    "full": Pipeline(("10_benchmark", "30_tune"), {**_TUNE, "preset": "full"}),
+    "default": Pipeline(_MEASURE_AND_TUNE, {**_TUNE, "preset": "default", "replay_budget_s": 120.0}),
+    "quick": Pipeline(_MEASURE_AND_TUNE, {**_TUNE, "preset": "quick", "replay_budget_s": 45.0}),
+    "full": Pipeline(_MEASURE_AND_TUNE, {**_TUNE, "preset": "full", "replay_budget_s": 240.0}),
     "tune": Pipeline(("30_tune",), _TUNE),
+    "analyse": Pipeline(("20_analysis",), {"lake_path": "data/lake"}),
 }
-"""What `perfkit run` can run; ``tune`` fits and publishes what was measured before."""
+"""What `perfkit run` can run; ``tune`` and ``analyse`` read what was measured before."""
 
 
 def run_pipeline(
@@ -119,7 +122,7 @@ def _begin(name: str, parameters: Mapping[str, Any], notebooks: list[str], repor
         started_at=started.isoformat(timespec="seconds"),
         seconds=0.0,
         report_path=folder,
-        thresholds_path=Path(parameters["thresholds_path"]).resolve(),
+        thresholds_path=Path(parameters.get("thresholds_path", DEFAULT_THRESHOLDS)).resolve(),
         published_version=None,
         parameters=parameters,
         git_revision=_git_revision(),

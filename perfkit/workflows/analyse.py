@@ -54,9 +54,10 @@ def analyse(
     Args:
         source: path of a lake, a lake, or any frame with the columns of `perfkit.schema.TRANSFER_COLUMNS` (Arrow,
             polars, pandas, Ibis, a dictionary of arrays, a result of `perfkit.bench`).
-        run: the run to analyse; None takes the newest one that finished. Only for a lake.
+        run: the run to analyse: its name, the beginning of it, ``latest``, ``latest~1`` and so on; None takes the
+            newest one that finished. Only for a lake.
         since: instead of a run everything that was recorded since then: how long ago, such as ``"24h"``, or a moment
-            with its time zone. Only for a lake.
+            with its time zone (as ISO 8601 where it is text). Only for a lake.
         by: what percentiles are grouped by, such as ``("method", "size_class")``; names of `DIMENSIONS`.
         stage: stages of transfers that are taken for percentiles, profiles and correlations.
         progress: called before every part.

@@ -9,11 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from perfkit.errors import InputError, LakeError, UnknownNameError
-from perfkit.lake import Lake, open_lake
+from perfkit.errors import InputError, LakeError
+from perfkit.lake import Lake
 from perfkit.schema import TRANSFER_COLUMNS, ZERO_COPY_FAMILY, Column
 from perfkit.units import parse_duration
-from perfkit.workflows.tune import FINISHED
+from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.runs import FINISHED, resolve_run, run_records
 
 __all__ = ["DIMENSIONS", "held", "lake_of", "read_rows", "read_run", "read_since"]
 
@@ -116,17 +117,16 @@ def read_run(lake: Lake, run: str | None) -> tuple[pl.DataFrame, str]:
 
     Args:
         lake: where to read.
-        run: the run; None takes the newest one that finished, or everything where services alone recorded.
+        run: the run, as `perfkit.workflows.runs.resolve_run` takes it; None takes the newest one that finished, or
+            what services recorded where nothing was measured.
 
     Raises:
         UnknownNameError: the lake has no such run.
+        InputError: several runs begin like that.
         LakeError: there is nothing to analyse, or the lake cannot be read.
     """
-    runs = lake.runs.to_pyarrow().to_pylist()  # newest first
-    names = [one["run_id"] for one in runs]
-    if run is not None and run not in names:
-        raise UnknownNameError("run", run, names, "`perfkit bench` measures one.")
-    chosen = run or next((one["run_id"] for one in runs if one["status"] in FINISHED), "")
+    is_measured = any(record.status in FINISHED for record in run_records(lake))
+    chosen = resolve_run(lake, run or "latest").run_id if run or is_measured else ""
     transfers = lake.transfers
     return _read_some(transfers.filter(transfers.run_id == chosen), lake), chosen
 
@@ -136,20 +136,26 @@ def read_since(lake: Lake, since: str | datetime.datetime) -> pl.DataFrame:
 
     Args:
         lake: where to read.
-        since: how long ago, such as ``"24h"``, or a moment with its time zone.
+        since: how long ago, such as ``"24h"``, or a moment with its time zone, as ISO 8601 where it is text.
 
     Raises:
         InputError: the period cannot be read, or a moment has no time zone.
         LakeError: there is nothing to analyse, or the lake cannot be read.
     """
-    if isinstance(since, str):
-        moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(microseconds=parse_duration(since) / 1000)
-    elif since.tzinfo is None:
-        raise InputError(f"since == {since}, has no time zone; give datetime.datetime.now(datetime.UTC) - …, or '24h'")
-    else:
-        moment = since
+    moment = _moment(since)
     transfers = lake.transfers
     return _read_some(transfers.filter((transfers.observed_at >= moment) & (transfers.source != "replay")), lake)
+
+
+def _moment(since: str | datetime.datetime) -> datetime.datetime:
+    try:
+        moment = datetime.datetime.fromisoformat(since) if isinstance(since, str) else since
+    except ValueError:
+        ago = datetime.timedelta(microseconds=parse_duration(str(since)) / 1000)
+        moment = datetime.datetime.now(datetime.UTC) - ago
+    if moment.tzinfo is None:
+        raise InputError(f"since == {str(since)!r}, has no time zone; write such as 2026-11-21T08:00+00:00, or 24h")
+    return moment
 
 
 def _read_some(transfers: Any, lake: Lake) -> pl.DataFrame:
@@ -182,7 +188,7 @@ def held(rows: pl.DataFrame, stages: Sequence[str], released: Sequence[str] = ()
 
 
 def lake_of(source: Any) -> Lake | None:
-    """The lake that a caller means; None where it is a frame."""
+    """The lake that a caller means, with what its journal holds when a path is given; None for a frame."""
     if isinstance(source, str | Path):
-        return open_lake(source)
+        return open_fresh_lake(source)
     return source if isinstance(source, Lake) else None

@@ -25,7 +25,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def test_the_notebooks_are_there() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["10_benchmark", "30_tune"]
+    assert [path.stem for path in NOTEBOOKS] == ["10_benchmark", "20_analysis", "30_tune"]
 
 
 def test_it_is_valid_and_runs_on_the_plain_kernel(notebook: Any) -> None:

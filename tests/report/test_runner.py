@@ -49,18 +49,21 @@ def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pipeline_that_succeeds_and_then_one_that_fails(write_notebook: WriteNotebook, in_project: Path) -> None:
     write_notebook("10_benchmark", ["print('preset', preset, launches + 1, lake_path)", CHART])
+    write_notebook("20_analysis", [])
     write_notebook("30_tune", ["record = __import__('perfkit.report').report.record", "record('published version', 7)"])
     seen: list[PipelineProgress] = []
     good = run_pipeline("quick", {"launches": "5"}, progress=seen.append)
 
     assert good.status == "complete"
-    assert [(one.name, one.status) for one in good.notebooks] == [("10_benchmark", "complete"), ("30_tune", "complete")]
+    assert {one.name: one.status for one in good.notebooks} == dict.fromkeys(
+        ("10_benchmark", "20_analysis", "30_tune"), "complete"
+    )
     assert good.published_version == 7
     assert good.thresholds_path == in_project / "thresholds.toml"
     assert (in_project / "reports" / "latest").resolve() == good.report_path
     assert not list(good.report_path.glob("*.log"))
     assert seen[0].label.startswith("10_benchmark")
-    assert seen[-1].done == seen[-1].total == 2
+    assert seen[-1].done == seen[-1].total == 3
     assert read_run(good.report_path) == good
     kept = json.loads((good.report_path / "run.json").read_text())
     assert (kept["report_path"], kept["thresholds_path"]) == (".", "../../thresholds.toml")
@@ -75,7 +78,7 @@ def test_a_pipeline_that_succeeds_and_then_one_that_fails(write_notebook: WriteN
     write_notebook("10_benchmark", ["print('so far')", "1 / 0", "print('never')"])
     bad = run_pipeline("quick")
     assert bad.status == "failed"
-    assert [one.status for one in bad.notebooks] == ["failed", "not run"]
+    assert [one.status for one in bad.notebooks] == ["failed", "not run", "not run"]
     assert bad.notebooks[0].error == "ZeroDivisionError: division by zero"
     page = (bad.report_path / "10_benchmark.html").read_text()
     assert "so far" in page
@@ -106,8 +109,8 @@ def test_wrong_input_is_refused_before_anything_starts(
     error: type[Exception],
     said: str,
 ) -> None:
-    write_notebook("10_benchmark", [])
-    write_notebook("30_tune", [])
+    for name in ("10_benchmark", "20_analysis", "30_tune"):
+        write_notebook(name, [])
     with pytest.raises(error, match=said):
         run_pipeline(pipeline, parameters)
     assert not (in_project / "reports").exists()

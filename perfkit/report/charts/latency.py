@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import altair as alt
 import polars as pl
 import pyarrow as pa
@@ -12,8 +10,9 @@ from perfkit.config.curves import CurveSet
 from perfkit.engine.costs import Context, method_cost
 from perfkit.engine.ranges import compile_ranges
 from perfkit.report.charts.cells import launch_cells, size_cells
+from perfkit.report.charts.ends import end_labels
 from perfkit.report.charts.frame import finished, method_colour, method_shape, nothing_to_draw
-from perfkit.report.charts.scales import LogAxis, bytes_axis, duration_axis, labels_apart, log_domain
+from perfkit.report.charts.scales import LogAxis, bytes_axis, duration_axis, log_domain
 from perfkit.report.charts.strip import strip_layers, strip_records
 from perfkit.tables import plural
 from perfkit.units import format_bytes, format_duration
@@ -23,7 +22,6 @@ __all__ = ["latency_chart"]
 _HEIGHT = 400
 _STRIP_PIXELS = 14
 _STRIP_ROOM = 2.4  # factor by which the latency axis reaches below the data, for the strip
-_LABEL_PIXELS = 15
 _LABEL_ROOM = 4
 _CURVE_POINTS = 60
 
@@ -53,7 +51,8 @@ def latency_chart(
     latencies = log_domain([*cells["latency_ns"], *lines["latency_ns"]], below=room, above=1.3)
     x, y = bytes_axis(sizes), duration_axis(latencies)
     methods = lines["method"].unique().to_list()
-    layers = [*_lines(lines, x, y, methods), _points(cells, x, y, methods), *_labels(lines, x, y, methods)]
+    labels = end_labels(lines, x.x("payload_bytes:Q"), y, "payload_bytes", "latency_ns", x.domain[1], _HEIGHT)
+    layers = [*_lines(lines, x, y, methods), _points(cells, x, y, methods), *labels]
     if records:
         foot = alt.YValue(_HEIGHT - _STRIP_PIXELS / 2 - 3)  # type: ignore[no-untyped-call]
         layers += strip_layers(records, x, foot, _STRIP_PIXELS, method_colour(methods))
@@ -95,20 +94,6 @@ def _points(cells: pl.DataFrame, x: LogAxis, y: LogAxis, methods: list[str]) -> 
         shape=method_shape(methods),
         tooltip=tooltip,
     )
-
-
-def _labels(lines: pl.DataFrame, x: LogAxis, y: LogAxis, methods: list[str]) -> list[alt.Chart]:
-    ends = lines.sort("payload_bytes").group_by("method", maintain_order=True).last()
-    gap = _LABEL_PIXELS * math.log10(y.domain[1] / y.domain[0]) / _HEIGHT
-    positions = pl.Series("latency_ns", labels_apart(ends["latency_ns"].to_list(), gap))
-    placed = ends.with_columns(positions, pl.lit(x.domain[1]).alias("payload_bytes"))
-    base = alt.Chart(placed).encode(x=x.x("payload_bytes:Q"), y=y.y("latency_ns:Q"))
-    return [
-        base.mark_point(filled=True, size=36, opacity=1, xOffset=12).encode(
-            color=method_colour(methods), shape=method_shape(methods)
-        ),
-        base.mark_text(align="left", dx=20, fontWeight=600).encode(text="method:N"),
-    ]
 
 
 def _description(cells: pl.DataFrame, has_ranges: bool) -> str:

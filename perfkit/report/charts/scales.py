@@ -69,7 +69,7 @@ def labels_apart(values: list[float], gap: float) -> list[float]:
     """Positions for labels on a logarithmic axis: near their values, yet at least `gap` decades apart.
 
     >>> labels_apart([100.0, 100.0, 10_000.0], 1.0)
-    [31.6, 316.2, 10000.0]
+    [31.62, 316.2, 10000.0]
     """
     order = sorted(range(len(values)), key=lambda index: values[index])
     groups: list[tuple[float, list[int]]] = []  # centre in decades, members
@@ -85,5 +85,5 @@ def labels_apart(values: list[float], gap: float) -> list[float]:
     positions = [0.0] * len(values)
     for centre, members in groups:
         for rank, index in enumerate(members):
-            positions[index] = round(10 ** (centre + (rank - (len(members) - 1) / 2) * gap), 1)
+            positions[index] = float(f"{10 ** (centre + (rank - (len(members) - 1) / 2) * gap):.4g}")
     return positions
