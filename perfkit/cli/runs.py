@@ -29,7 +29,8 @@ class _RunCommands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self.commands:
-            raise UnknownNameError("command", f"runs {args[0]}", self.commands, "`perfkit runs --help` describes them.")
+            hint = "`perfkit runs --help` describes them."
+            raise UnknownNameError("command of `perfkit runs`", args[0], self.commands, hint)
         return super().resolve_command(ctx, args)
 
 
