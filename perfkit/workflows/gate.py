@@ -12,7 +12,7 @@ import numpy as np
 from perfkit.config.curves import CurveSet
 from perfkit.config.fingerprint import differences
 from perfkit.config.settings import PublishSettings
-from perfkit.engine.costs import compose, cost_difference
+from perfkit.engine.costs import Part, compose, cost_difference
 from perfkit.engine.plan import Cell
 from perfkit.tables import plural
 from perfkit.units import format_bytes
@@ -259,6 +259,6 @@ def _taken(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
             yield cell, method
 
 
-def _parts(cell: Cell, method: str) -> tuple[Any, ...]:
+def _parts(cell: Cell, method: str) -> tuple[Part, ...]:
     composition = compose(cell.publication.curves or CurveSet({}), method, cell.context, cell.goal)
     return composition.parts if composition else ()
