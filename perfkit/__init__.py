@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from perfkit.errors import UnitError as UnitError
     from perfkit.errors import UnknownNameError as UnknownNameError
     from perfkit.lake import Lake as Lake
+    from perfkit.lake import drain as drain
     from perfkit.lake import open_lake as open_lake
     from perfkit.learn import Fit as Fit
     from perfkit.learn import fit as fit
@@ -86,6 +87,7 @@ _HOMES = {
     "bench": "perfkit.workflows.measure",
     "compare": "perfkit.workflows.compare",
     "delete_runs": "perfkit.workflows.run_deletion",
+    "drain": "perfkit.lake",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "history": "perfkit.workflows.publish",

@@ -40,6 +40,7 @@ NAMES = [
     "bench",
     "compare",
     "delete_runs",
+    "drain",
     "export_run",
     "fit",
     "history",

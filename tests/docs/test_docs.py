@@ -23,7 +23,7 @@ from perfkit.schema import TABLES
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CHEAP = ("doctor", "plan", "explain", "init", "check")
+CHEAP = ("doctor", "plan", "explain", "init", "check", "drain")
 
 
 def page_id(page: Path) -> str:
@@ -59,6 +59,10 @@ def test_every_shown_command_exists_with_its_options(page: Path) -> None:
         assert name in COMMANDS, f"{page_id(page)} shows `perfkit {name}`, which does not exist"
         command = commands.get_command(context, name)
         assert command is not None
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+            inner = command.get_command(context, arguments[0])
+            assert inner is not None, f"{page_id(page)} shows `perfkit {name} {arguments[0]}`, which does not exist"
+            command, arguments = inner, arguments[1:]
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         for argument in arguments:
             if argument.startswith("-"):
