@@ -193,12 +193,14 @@ class Committer:
 
 def _explained(folder: Path, error: Exception) -> JournalError:
     code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "full" in str(error):
+    name = getattr(error, "sqlite_errorname", "")
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or name.startswith("SQLITE_FULL"):
         remedy = f"free space on its disk (df -h {folder})"
-    elif code in (errno.EACCES, errno.EROFS, errno.EPERM) or "readonly" in str(error) or "unable to open" in str(error):
+    elif code in (errno.EACCES, errno.EROFS, errno.EPERM) or name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
         remedy = f"make it writable (ls -ld {folder})"
-    elif "locked" in str(error):
-        remedy = "another process keeps it locked; see who has it open (fuser -v on the slot's files)"
+    elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        remedy = f"end the process that keeps it locked (fuser -v {folder}/*.sqlite)"
     else:
-        remedy = "check the disk (dmesg), or choose a folder on another local one"
-    return JournalError(f"journal {folder} cannot be written to: {error}; nothing was appended. To go on, {remedy}")
+        remedy = f"check its disk and the space on it (dmesg, df -h {folder})"
+    why = f"{error} ({name})" if name else str(error)
+    return JournalError(f"journal {folder} cannot be written to: {why}; nothing was appended. To go on, {remedy}")

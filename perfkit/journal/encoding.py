@@ -38,7 +38,9 @@ CHECKSUM_ENDS_AT = 8
 _MAX_BATCH_ROWS = 65_536
 _ALIGNMENT = 8
 _MAX_DICTIONARY = 256
-_WHOLE_NUMBERS = {"int32": "bhi", "int64": "bhiq", "timestamp[us, tz=UTC]": "iq"}
+_WHOLE_NUMBERS = {"int32": "bhi", "int64": "bhiq"}
+_NOT_OF_ITS_TYPE = (TypeError, OverflowError, ValueError)
+"""What the standard library raises for a value that a column does not hold."""
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _PRODUCER_NAMES = frozenset(column.name for column in PRODUCER_COLUMNS)
 _COLUMNS: Mapping[str, Mapping[str, Column]] = MappingProxyType(
@@ -156,10 +158,13 @@ def _as_sequence(column: Column, values: Any) -> Sequence[Any] | None:
     except TypeError:
         pass  # not a buffer: text, say, has its values one by one
     else:
-        return _listed(column, view)
+        return None if view.ndim == 0 else _listed(column, view)
     if isinstance(values, Sequence):
         return list(values)
-    raise _refusal(column, values)
+    raise JournalError(
+        f"column {column.name} is a {type(values).__name__}, allowed are one value for all rows, a list, a tuple, or a "
+        "buffer of numbers; nothing was appended"
+    )
 
 
 def _listed(column: Column, view: memoryview) -> list[Any]:
@@ -184,21 +189,29 @@ def _encode_column(column: Column, values: Sequence[Any]) -> tuple[dict[str, Any
         filler = "" if column.type == "string" else 0
         values = [filler if value is None else value for value in values]
     try:
-        if column.type == "string":
-            facts, data = _encode_text(values)
-        elif column.type == "bool":
-            facts, data = _encode_truth(values)
-        else:
-            facts, data = _encode_numbers(column.type, values)
-    except (TypeError, OverflowError, ValueError):
+        facts, data = _encode_present(column.type, values)
+    except _NOT_OF_ITS_TYPE:
         raise _first_refusal(column, values) from None
     if facts["encoding"] == "constant" and pieces:
         facts, data = _spelled_out(column.type, facts["value"], len(values))
     return facts, {**data, **pieces}
 
 
+def _encode_present(type_name: str, values: Sequence[Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    if type_name == "string":
+        return _encode_text(values)
+    if type_name == "bool":
+        return _encode_truth(values)
+    return _encode_numbers(type_name, values)
+
+
 def _encode_numbers(type_name: str, values: Sequence[Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    packed = array("d", values) if type_name == "float64" else _narrowest(_WHOLE_NUMBERS[type_name], values)
+    if type_name == "float64":
+        packed: array[Any] = array("d", values)
+    elif type_name in _WHOLE_NUMBERS:
+        packed = _narrowest(_WHOLE_NUMBERS[type_name], values)
+    else:
+        packed = _timestamps(values)
     data = packed.tobytes()
     if data == data[: packed.itemsize] * len(packed):
         return {"encoding": "constant", "value": packed[0]}, {}
@@ -206,8 +219,6 @@ def _encode_numbers(type_name: str, values: Sequence[Any]) -> tuple[dict[str, An
 
 
 def _narrowest(formats: str, values: Sequence[Any]) -> array[int]:
-    if formats == "iq" and not isinstance(values[0], int):
-        values = [_microseconds(value) for value in values]
     for typecode in formats[:-1]:
         try:
             return array(typecode, values)
@@ -216,10 +227,19 @@ def _narrowest(formats: str, values: Sequence[Any]) -> array[int]:
     return array(formats[-1], values)
 
 
+def _timestamps(values: Sequence[Any]) -> array[int]:
+    try:
+        return array("q", values)
+    except TypeError:
+        return array("q", map(_microseconds, values))
+
+
 def _microseconds(value: Any) -> int:
     if isinstance(value, int):
         return value
-    since: datetime.timedelta = value - _EPOCH
+    if not isinstance(value, datetime.datetime):
+        raise TypeError
+    since = value - _EPOCH  # a TypeError without a time zone
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
@@ -270,9 +290,9 @@ def _spelled_out(type_name: str, value: Any, rows: int) -> tuple[dict[str, Any],
 def _first_refusal(column: Column, values: Sequence[Any]) -> JournalError:
     for value in values:
         try:
-            _encode_column(column, [value])
-        except JournalError as error:
-            return error
+            _encode_present(column.type, [value])
+        except _NOT_OF_ITS_TYPE:
+            return _refusal(column, value)
     return _refusal(column, values)
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -252,8 +251,8 @@ def open_journal(
     return journal
 
 
-_JOURNALS: weakref.WeakSet[Journal] = weakref.WeakSet()
-"""Journals that are open in this process."""
+_JOURNALS: set[Journal] = set()
+"""Journals that are open in this process. They stay until they are closed: a service may keep nothing but a writer."""
 
 
 class _ForkingThread(threading.local):
