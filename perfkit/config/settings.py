@@ -68,7 +68,7 @@ class PublishSettings:
 
     min_launches: int = 3
     min_observations: int = 30
-    max_uncertainty: float = 0.05
+    max_uncertainty: float = 0.10
     max_loss: float = 0.05
     max_step: float = 4.0
 

@@ -40,7 +40,7 @@ tolerance = "5%"            # where the evidence cannot tell two methods apart, 
 [publish]
 min_launches = 3            # fewest launches that a range may rest on
 min_observations = 30       # fewest observations that a range may rest on
-max_uncertainty = "5%"      # cost that not knowing better may be expected to lose
+max_uncertainty = "10%"     # cost that not knowing better may be expected to lose
 max_loss = "5%"             # cost that a candidate may surely lose against what is in force
 max_step = 4.0              # factor by which an edge between two methods may surely move
 

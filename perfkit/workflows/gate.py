@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,11 +131,13 @@ def _observations(candidate: Candidate, limits: PublishSettings) -> Iterator[Ref
 
 
 def _interval(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
-    """A wide interval is harmless where both methods cost the same: what counts is what not knowing better costs."""
+    """What counts is what not knowing better costs: nothing where both methods cost the same, and little where what is
+    in force surely costs more than that."""
     draws = CostDraws.of(candidate.curves)
     cells = [cell for cell in candidate.after if cell.ranges[0].evidence]
     losses = {cell.name: uncertainty(cell, candidate.sizes, draws) for cell in cells}
-    wide = [name for name, loss in losses.items() if loss > limits.max_uncertainty]
+    sure_ratio = min((effect.high for effect in candidate.effects[:1]), default=math.inf)
+    wide = [name for name, loss in losses.items() if loss > limits.max_uncertainty and (1 + loss) * sure_ratio >= 1]
     if wide:
         widest = max(wide, key=losses.__getitem__)
         others = f" (and {len(wide) - 1} more)" if len(wide) > 1 else ""

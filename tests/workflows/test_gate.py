@@ -77,6 +77,15 @@ def test_wide_intervals_are_refused_where_they_cost_something(path: Path, make_c
     assert reasons(path, make_curves(far, half_width=0.6), dry_run=True) == []
 
 
+def test_wide_intervals_are_better_than_what_surely_costs_more(path: Path, make_curves) -> None:
+    """The defaults take gRPC: a doubtful choice between two that are ten times cheaper is no reason to keep it."""
+    near = {"uds": (100_000, 0.0), "shm_pool": (100_000, 0.0), "grpc": (10**6, 0.0)}
+    first = make_curves(near, half_width=0.6)
+    assert reasons(path, first) == []
+    again = make_curves({**near, "shm_pool": (90_000, 0.0)}, half_width=0.6, evidence=NEXT)
+    assert reasons(path, again) == ["interval"]
+
+
 def test_an_edge_that_may_lie_anywhere_is_harmless_where_both_methods_cost_the_same(path: Path, make_curves) -> None:
     curves = make_curves({"uds": (100_000, 0.1), "shm_pool": (100_500, 0.0999)}, half_width=0.05)
     assert reasons(path, curves) == []
