@@ -62,8 +62,8 @@ class Dominance:
         method: transfer method; raw bytes, one in flight, copied.
         fixed_ns: what a transfer costs before its first byte, with the 95 % interval `fixed_low_ns` to `fixed_high_ns`.
         even_bytes: size at which the bytes cost as much as that; below, the fixed cost dominates. Infinite where it
-            never does. `even_low` and `even_high` are the sizes between which it is, as far as the curve's 95 %
-            interval tells (the fixed cost held at its estimate).
+            never does so, 0 where there is no fixed cost. `even_low` and `even_high` are the sizes between which it
+            is, as far as the curve's 95 % interval tells (the fixed cost held at its estimate).
         shares: share of the fixed cost at each of the sizes in `sizes`, 0 to 1.
         sizes: payloads in bytes.
         bytes_per_s: what the largest of these sizes moves in a second.
@@ -210,7 +210,9 @@ def _dominance(method: str, curve: CostCurve, sizes: Sequence[int]) -> Dominance
 
 
 def _first_size(is_reached: Callable[[float], bool]) -> float:
-    """The smallest size from 1 byte on that fulfils a condition which holds from there on; infinite without one."""
+    """The size from which on a condition holds; 0 where it always does, infinite where it never does."""
+    if is_reached(1.0):
+        return 0.0
     low, high = 0.0, math.log2(_LARGEST_BYTES)
     if not is_reached(2.0**high):
         return math.inf

@@ -348,3 +348,13 @@ def test_services_alone_are_analysed_where_nothing_was_measured(tmp_path: Path) 
     analysis = analyse(tmp_path / "lake")
     assert analysis.subject == "what services recorded"
     assert analysis.percentiles[0].n > 0
+
+
+def test_an_analysis_is_the_same_at_the_versions_that_it_was_made_from(tmp_path: Path) -> None:
+    path = tmp_path / "lake"
+    keep(path, "run-a", "complete", transfers({"uds": (20_000, 0.1)}, sends=4))
+    versions = open_lake(path).versions()
+    first = analyse(path)
+    keep(path, "run-a", "complete", transfers({"uds": (90_000, 0.1)}, sends=4))
+    assert analyse(open_lake(path, versions=versions)) == first
+    assert analyse(path) != first
