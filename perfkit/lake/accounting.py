@@ -45,13 +45,13 @@ def report_losses(lake: Path, slot: str, reader: SlotReader) -> tuple[int, int]:
         LakeError: the events could not be written; they are reported by the next drain.
     """
     reader.settle()
-    ended = [one for one in reader.epochs() if not one.is_open]
+    ended = [one for one in reader.epochs() if not one.is_open and (one.lost or one.dropped)]
     mark = f"lost:{slot}"
     reported: list[EpochState] = []
 
-    def build(table: DeltaTable | None) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
-        before = 0 if table is None else (table.transaction_version(mark) or 0)
-        reported[:] = [one for one in ended if one.epoch > before and (one.lost or one.dropped)]
+    def build(table: DeltaTable) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
+        before = table.transaction_version(mark) or 0
+        reported[:] = [one for one in ended if one.epoch > before]
         if not reported:
             return None
         events = [event for one in reported for event in _loss_events(slot, one)]
@@ -101,9 +101,9 @@ def report_damage(lake: Path, journal: Path, damaged: Sequence[DamagedBatch]) ->
         rows = _event_rows([_event("rows damaged", one.batch.slot, message, details)])
 
         def build(
-            table: DeltaTable | None, mark: str = mark, position: int = position, rows: pyarrow.Table = rows
+            table: DeltaTable, mark: str = mark, position: int = position, rows: pyarrow.Table = rows
         ) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
-            before = 0 if table is None else (table.transaction_version(mark) or 0)
+            before = table.transaction_version(mark) or 0
             if before >= position:
                 return None
             return rows, {mark: position}
@@ -129,9 +129,7 @@ def _set_aside(journal: Path, one: DamagedBatch) -> Path:
 
 
 def _commit_events(lake: Path, build: Build) -> None:
-    table = commit_built(lake / "events", arrow_schema("events"), build)
-    if table is not None:
-        sync_table(table)
+    sync_table(commit_built(lake / "events", arrow_schema("events"), build))
 
 
 def _event(name: str, subject: str, message: str, details: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from perfkit.errors import LakeError
-from perfkit.lake.delta import ConflictError, commit_rows, open_or_create, open_table, refuse_other_schema
+from perfkit.lake.delta import ConflictError, commit_rows, open_or_create, open_table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,38 +20,32 @@ __all__ = ["Build", "commit_built"]
 _ATTEMPTS = 200
 _PAUSE_S = 0.05
 
-Build: TypeAlias = "Callable[[DeltaTable | None], tuple[pyarrow.Table, Mapping[str, int]] | None]"
-"""Rows and marks to commit on top of a state of the table (None: there is none yet); None as result: nothing to do."""
+Build: TypeAlias = "Callable[[DeltaTable], tuple[pyarrow.Table, Mapping[str, int]] | None]"
+"""Rows and marks to commit on top of a state of the table; None: nothing is left to do."""
 
 
-def commit_built(path: Path, schema: pyarrow.Schema, build: Build) -> DeltaTable | None:
+def commit_built(path: Path, schema: pyarrow.Schema, build: Build) -> DeltaTable:
     """Commit what `build` makes of the table's state; when another writer commits first, it is built anew.
 
     Read the marks from the very object that the commit is made with: deltalake accepts a commit from a stale path,
     and the rows of two drainers would both be in.
 
     Args:
-        path: folder of the table; made when `build` has rows.
+        path: folder of the table; made where there is none.
         schema: columns of a table that has to be made.
         build: called with each state of the table that is tried; None as its result ends it.
 
     Returns:
-        The table at the version that holds the rows; at the newest one when there was nothing to do; None when there is
-        no table.
+        The table at the version that holds the rows; at the newest one when there was nothing to do.
 
     Raises:
         LakeError: the rows could not be written, or other writers were first every time; nothing was written.
     """
     for _ in range(_ATTEMPTS):
-        table = open_table(path)
-        if table is not None:
-            refuse_other_schema(table, schema)
+        table = open_or_create(path, schema)
         built = build(table)
         if built is None:
             return table
-        if table is None:
-            open_or_create(path, schema)
-            continue
         try:
             commit_rows(table, *built)
         except ConflictError as error:

@@ -1,7 +1,8 @@
-"""A batch of the journal as an Arrow table: buffers are taken as they lie in the body."""
+"""Batches of the journal as Arrow tables: buffers are taken as they lie in the body."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perfkit.errors import LakeError
@@ -12,11 +13,13 @@ from perfkit.schema import TABLES, arrow_schema
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["to_arrow"]
+__all__ = ["complete_rows", "to_arrow"]
 
 
 def to_arrow(batch: Batch) -> pyarrow.Table:
-    """The rows of a batch with the columns of their table, and who produced them.
+    """The rows of a batch with the columns that were recorded, and who produced them.
+
+    Columns that were left out get their default in `complete_rows`: once for many batches, which is much less work.
 
     Raises:
         JournalError: the body is damaged.
@@ -25,17 +28,38 @@ def to_arrow(batch: Batch) -> pyarrow.Table:
     import numpy as np
     import pyarrow as pa
 
-    schema = arrow_schema(batch.table)
+    known, schema = TABLES[batch.table], arrow_schema(batch.table)
     decoded = decode_body(batch.body)
     wrong = [name for name, column in decoded.items() if column.rows != batch.rows]
+    wrong += [column.name for column in known if column.required and column.name not in decoded]
     if wrong:
-        raise LakeError(f"columns {', '.join(wrong)} do not have the {batch.rows} rows of their batch")
+        raise LakeError(f"columns {', '.join(wrong)} are missing, or do not have the {batch.rows} rows of their batch")
     arrays = {name: _array(column) for name, column in decoded.items()}
     last = batch.first_sequence + batch.rows
     arrays["producer"] = pa.repeat(batch.slot, batch.rows)
     arrays["epoch"] = pa.repeat(pa.scalar(batch.epoch, pa.int64()), batch.rows)
     arrays["producer_sequence"] = pa.array(np.arange(batch.first_sequence, last))
-    return conform(pa.table(arrays), schema, TABLES[batch.table])
+    given = tuple(column for column in known if column.name in arrays)
+    return conform(pa.table(arrays), pa.schema([schema.field(column.name) for column in given]), given)
+
+
+def complete_rows(name: str, batches: Sequence[pyarrow.Table]) -> pyarrow.Table:
+    """The rows of many batches in one table, with every column of theirs.
+
+    Args:
+        name: the table that the rows belong to.
+        batches: results of `to_arrow`.
+    """
+    import pyarrow as pa
+
+    alike: dict[tuple[str, ...], list[pa.Table]] = {}
+    for batch in batches:
+        alike.setdefault(tuple(batch.column_names), []).append(batch)
+    # One chunk a column: deltalake is slow with a thousand small ones.
+    joined = [pa.concat_tables(tables).combine_chunks() for tables in alike.values()]
+    return pa.concat_tables(
+        [arrow_schema(name).empty_table(), *(conform(table, arrow_schema(name), TABLES[name]) for table in joined)]
+    )
 
 
 def _array(column: DecodedColumn) -> pyarrow.Array:

@@ -125,10 +125,12 @@ class _Drain:
 
     def drain_table(self, name: str) -> None:
         """Move chunk after chunk, each synced and trimmed before the next is read."""
+        if not any(name in reader.tables() for reader in self.readers.values()):
+            return
         while True:
             chunk: Chunk | None = None
 
-            def build(table: DeltaTable | None) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
+            def build(table: DeltaTable) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
                 nonlocal chunk
                 marks = read_marks(table, self.readers)
                 chunk = collect(name, self.readers, marks, limit_bytes=_CHUNK_BYTES, limit_rows=_CHUNK_ROWS)
@@ -140,21 +142,20 @@ class _Drain:
             if chunk.is_last:
                 return
 
-    def _settle(self, name: str, table: DeltaTable | None, chunk: Chunk) -> None:
+    def _settle(self, name: str, table: DeltaTable, chunk: Chunk) -> None:
         """Make a commit durable, trim what it covers, and count it."""
         self.damaged += report_damage(self.lake, self.journal, chunk.damaged)
         # Also where this drain moved nothing: an earlier one may have been killed between its commit and its trim.
         covered = read_marks(table, self.readers)
-        if table is not None:
-            sync_table(table)
-            self._checkpoint(table)
+        sync_table(table)
+        self._checkpoint(table)
         for slot, reader in self.readers.items():
             last = max(covered[slot], chunk.positions.get(slot, 0))
             if last:
                 reader.trim({name: last})
         for slot, count in chunk.held_back.items() if chunk.is_last else ():
             self.held_back[slot] = self.held_back.get(slot, 0) + count
-        if len(chunk.rows) and table is not None:
+        if len(chunk.rows):
             self.rows[name] = self.rows.get(name, 0) + len(chunk.rows)
             self.versions[name] = int(table.version())
             self._tell(name)

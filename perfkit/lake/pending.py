@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from perfkit.errors import JournalError, LakeError
 from perfkit.journal.reading import Batch, SlotReader
-from perfkit.lake.decode import to_arrow
-from perfkit.schema import SCHEMA_VERSION, arrow_schema
+from perfkit.lake.decode import complete_rows, to_arrow
+from perfkit.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow
@@ -67,9 +67,7 @@ def collect(
     Raises:
         JournalError: a slot cannot be read.
     """
-    import pyarrow as pa
-
-    taken: list[pa.Table] = []
+    taken: list[pyarrow.Table] = []
     positions: dict[str, int] = {}
     damaged: list[DamagedBatch] = []
     held_back: dict[str, int] = {}
@@ -80,7 +78,7 @@ def collect(
                 held_back[slot] = held_back.get(slot, 0) + batch.rows
                 continue
             if row_count >= limit_rows or byte_count >= limit_bytes:
-                return Chunk(_joined(name, taken), positions, tuple(damaged), held_back, is_last=False)
+                return Chunk(complete_rows(name, taken), positions, tuple(damaged), held_back, is_last=False)
             positions[slot] = batch.position
             try:
                 taken.append(to_arrow(batch))
@@ -88,11 +86,4 @@ def collect(
                 damaged.append(DamagedBatch(batch, str(error)))
                 continue
             row_count, byte_count = row_count + batch.rows, byte_count + len(batch.body)
-    return Chunk(_joined(name, taken), positions, tuple(damaged), held_back, is_last=True)
-
-
-def _joined(name: str, tables: list[pyarrow.Table]) -> pyarrow.Table:
-    import pyarrow as pa
-
-    # One chunk a column: deltalake is slow with a thousand small ones.
-    return pa.concat_tables(tables).combine_chunks() if tables else arrow_schema(name).empty_table()
+    return Chunk(complete_rows(name, taken), positions, tuple(damaged), held_back, is_last=True)
