@@ -20,8 +20,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from perfkit.errors import (
@@ -30,6 +31,7 @@ from perfkit.errors import (
     PayloadTooLargeError,
     PerfkitError,
 )
+from perfkit.measurement.footprints import Footprint
 from perfkit.measurement.measure import Batch, Bench
 from perfkit.measurement.scenarios import CODEC_STAGES, CONTROL_GRPC, CONTROL_PING, Scenario
 from perfkit.transfer.copying import CopyPlan, measure_copies, plan_copies
@@ -42,6 +44,7 @@ _SILENCE_S = 600.0  # no batch takes that long; a process that is silent for lon
 _END_WITHIN_S = 20.0
 _RECEIVER_ENDS_WITHIN_S = 3.0
 _COPY_SPLIT_PAYS_FROM_BYTES = 2**21
+_NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,14 +71,19 @@ class Launch:
         """Process id of the sender."""
         return self._process.pid
 
-    def measure(self, indices: Sequence[int], memory_probe: int = 0) -> Iterator[tuple[int, Batch | Failure]]:
-        """Measure scenarios by their index in the sweep, in the order given; yields each as soon as it is there.
+    def measure(self, indices: Sequence[int]) -> Iterator[tuple[int, Batch | Failure]]:
+        """Measure scenarios by their index in the sweep, in the order given; yields each as soon as it is there."""
+        for index, answer in self._ask("measure", indices):
+            yield index, answer if isinstance(answer, Failure) else Batch(**answer)
 
-        Args:
-            indices: which, and in which order.
-            memory_probe: number of the probe whose memory figures go with them; taken when it is new.
-        """
-        self._write({"measure": list(indices), "memory_probe": memory_probe})
+    def probe(self, indices: Sequence[int]) -> Iterator[tuple[int, Footprint | Failure | None]]:
+        """Measure the memory that scenarios take; see `Bench.footprint`. For a launch that was started for it."""
+        for index, answer in self._ask("probe", indices):
+            yield index, Footprint(**answer) if isinstance(answer, dict) else answer
+
+    def _ask(self, task: str, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """The answers to a task, one by one, those that failed as `Failure`."""
+        self._write({"task": task, "indices": list(indices)})
         for index in indices:
             try:
                 answer = self._read()
@@ -87,7 +95,7 @@ class Launch:
                 if failure.ends_launch:
                     return
             else:
-                yield index, Batch(**answer["batch"])
+                yield index, answer["answer"]
 
     def _write(self, command: dict[str, Any]) -> None:
         assert self._process.stdin is not None  # asked for as a pipe
@@ -126,7 +134,7 @@ def start_launch(
     *,
     modules: Sequence[str] = (),
     copy_plan: CopyPlan | None = None,
-    probed_stages: Sequence[str] = (),
+    environment: Mapping[str, str] = _NOTHING_MORE,
     gentle: bool = False,
 ) -> Iterator[Launch]:
     """Start a fresh pair of processes for `scenarios`; end both on the way out, however it is left.
@@ -135,18 +143,19 @@ def start_launch(
         scenarios: what `Launch.measure` refers to by index.
         modules: that both processes import first, for methods that are not built in.
         copy_plan: how to copy into shared memory; None: the launch measures it first (`Launch.copy_plan` then says).
-        probed_stages: see `Bench`.
+        environment: variables of both processes beside those that this process has.
         gentle: let every other process on the machine go first.
     """
     with tempfile.TemporaryDirectory(prefix="perfkit-", ignore_cleanup_errors=True) as folder:
-        environment = {**os.environ, "TMPDIR": folder, "GRPC_VERBOSITY": "NONE", "PYTHONHASHSEED": "0"}
+        variables = {**os.environ, "TMPDIR": folder, "GRPC_VERBOSITY": "NONE", "PYTHONHASHSEED": "0"}
+        variables |= environment
         # A session of its own: Ctrl-C reaches the driver alone, which then ends the launch in good order.
         process = subprocess.Popen(
             [sys.executable, "-m", "perfkit.measurement.launch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=variables,
             start_new_session=True,
         )
         launch = Launch(process)
@@ -156,7 +165,6 @@ def start_launch(
                     "scenarios": [dataclasses.asdict(scenario) for scenario in scenarios],
                     "modules": list(modules),
                     "copy_plan": None if copy_plan is None else dataclasses.asdict(copy_plan),
-                    "probed_stages": list(probed_stages),
                     "folder": folder,
                     "gentle": gentle,
                 }
@@ -216,7 +224,7 @@ def main() -> None:
             allow_pickle=any(scenario.format == "pickle" for scenario in scenarios),
         ) as receiver:
             copy_plan = CopyPlan(**setup["copy_plan"]) if setup["copy_plan"] else _measured_copy_plan(scenarios)
-            bench = Bench(receiver.folder, copy_plan, probed_stages=setup["probed_stages"])
+            bench = Bench(receiver.folder, copy_plan)
             with contextlib.closing(bench):
                 gc.collect()
                 gc.freeze()
@@ -232,9 +240,10 @@ def main() -> None:
 def _serve(bench: Bench, scenarios: Sequence[Scenario], output: IO[str]) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
-        for index in asked["measure"]:
+        carry_out = bench.footprint if asked["task"] == "probe" else bench.run
+        for index in asked["indices"]:
             try:
-                batch = bench.run(scenarios[index], asked["memory_probe"])
+                result = carry_out(scenarios[index])
             except Exception as error:  # noqa: BLE001 - a method may be anybody's code; what it raises is its failure
                 ends_launch = not isinstance(error, NoRoomError | PayloadTooLargeError)
                 failure = Failure(type(error).__name__, str(error), ends_launch)
@@ -242,7 +251,7 @@ def _serve(bench: Bench, scenarios: Sequence[Scenario], output: IO[str]) -> None
                 if ends_launch:
                     return
             else:
-                _answer(output, {"batch": dataclasses.asdict(batch)})
+                _answer(output, {"answer": None if result is None else dataclasses.asdict(result)})
 
 
 def _answer(output: IO[str], answer: dict[str, Any]) -> None:

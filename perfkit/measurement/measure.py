@@ -1,8 +1,7 @@
 """Measuring one scenario in the sender's process: a batch of sends, timed one by one.
 
 The clock runs from the sender's call to the acknowledgement that the receiver holds a readable payload. Integrity is
-checked once per scenario and launch, outside the clock, through the very function that the clock runs around; so is the
-memory that a first transfer needs.
+checked once per scenario and launch, outside the clock, through the very function that the clock runs around.
 """
 
 from __future__ import annotations
@@ -19,13 +18,18 @@ from typing import Any
 import numpy as np
 
 from perfkit.errors import MeasurementError
+from perfkit.measurement.footprints import (
+    SMALLEST_PROBED_BYTES,
+    Footprint,
+    codec_footprint,
+    transfer_footprint,
+)
 from perfkit.measurement.payloads import make_payload
-from perfkit.measurement.scenarios import CONTROL_COPY, Scenario, sends_per_batch
-from perfkit.transfer.arena import Arena, size_class
+from perfkit.measurement.scenarios import CODEC_STAGES, CONTROL_COPY, Scenario, sends_per_batch
+from perfkit.transfer.arena import Arena
 from perfkit.transfer.codecs import get_codec
 from perfkit.transfer.copying import PLAIN, CopyPlan, copy_into
 from perfkit.transfer.delivery import digest
-from perfkit.transfer.process import memory_usage, reset_peak_memory
 from perfkit.transfer.protocol import Encoded, Encoder, InPlaceSender, Sender, SenderOptions
 from perfkit.transfer.receiver import UsageConnection
 from perfkit.transfer.registry import get_method
@@ -36,7 +40,6 @@ __all__ = ["Batch", "Bench"]
 _SOURCE_SEED = 7
 _NEVER_CACHED_BYTES = 32 * 2**20  # nothing of a payload this large is warmer for having been sent a moment ago
 _LEAST_ADDED = 0.2  # of a codec's own time: where noise hides what it adds, its cost stays positive
-_SMALLEST_PROBED_BYTES = 64 * 2**10  # below, the pages that the interpreter itself takes drown the payload
 
 
 _Send = Callable[..., int]
@@ -62,27 +65,22 @@ class Bench:
     Args:
         folder: where the receiver listens.
         copy_plan: how to copy into shared memory.
-        probed_stages: of ``transport`` and ``whole``, those of which a first transfer's memory is measured; slow.
     """
 
-    def __init__(self, folder: str, copy_plan: CopyPlan = PLAIN, *, probed_stages: Sequence[str] = ()) -> None:
-        self._folder, self._copy_plan, self._probed_stages = folder, copy_plan, probed_stages
+    def __init__(self, folder: str, copy_plan: CopyPlan = PLAIN) -> None:
+        self._folder, self._copy_plan = folder, copy_plan
         self._arena = Arena(limit_bytes=2**40)  # headroom is the limit that counts here
         self._usage = UsageConnection(folder)
         self._senders: dict[tuple[str, str, int], Sender] = {}
         self._verified: set[Scenario] = set()
         self._warmed: set[Scenario] = set()
         self._sizes_on_wire: dict[Scenario, int] = {}
-        self._footprints: dict[tuple[Scenario, int], tuple[int, int]] = {}
         self._payloads: dict[tuple[str, int, str], Any] = {}
         self._source = memoryview(b"")
 
-    def run(self, scenario: Scenario, memory_probe: int = 0) -> Batch:
+    def run(self, scenario: Scenario) -> Batch:
         """Measure one batch.
 
-        Args:
-            scenario: what to measure.
-            memory_probe: number of the probe whose memory figures go with it; taken when it is new.
 
         Raises:
             MeasurementError: the receiver did not get the bytes that were sent.
@@ -90,11 +88,30 @@ class Bench:
         """
         if scenario.stage == "control" and scenario.method == CONTROL_COPY:
             return self._copy(scenario)
-        if scenario.stage in ("encode", "encode_into", "decode"):
+        if scenario.stage in CODEC_STAGES:
             return self._codec_stage(scenario)
         if scenario.temperature == "cold":
             return self._cold(scenario)
-        return self._warm(scenario, memory_probe)
+        return self._warm(scenario)
+
+    def footprint(self, scenario: Scenario) -> Footprint | None:
+        """Memory that a first transfer takes, or a codec's stage; None where it is too small to be told.
+
+        Raises:
+            TransferError: the method failed.
+        """
+        if scenario.payload_bytes < SMALLEST_PROBED_BYTES:
+            return None
+        if scenario.stage in CODEC_STAGES:
+            codec = get_codec(scenario.kind, scenario.format, scenario.compression, allow_pickle=True)
+            sender = self._sender("uds", "uds", 0)
+            return codec_footprint(scenario.stage, codec, self._payload(scenario), sender, self._usage)
+        # A region per block, so that a large region does not stand for a small payload.
+        with contextlib.closing(Arena(limit_bytes=2**40, region_bytes=1)) as arena, contextlib.ExitStack() as stack:
+            sender = stack.enter_context(contextlib.closing(self._connect(scenario.method, scenario.signalling, arena)))
+            send = self._prepare(dataclasses.replace(scenario, placement="copied", touched=False), sender, stack)
+            implementation = get_method(scenario.method).implementation
+            return transfer_footprint(send, self._wire_bytes(scenario), sender, implementation.zero_copy, self._usage)
 
     def close(self) -> None:
         """Close every connection and give the memory back."""
@@ -106,25 +123,20 @@ class Bench:
 
     # --- transport and whole ---------------------------------------------------------------------------------------
 
-    def _warm(self, scenario: Scenario, memory_probe: int) -> Batch:
+    def _warm(self, scenario: Scenario) -> Batch:
         senders = [
             self._sender(scenario.method, scenario.signalling, index) for index in range(max(1, scenario.in_flight))
         ]
         with contextlib.ExitStack() as stack:
             sends = [self._prepare(scenario, sender, stack) for sender in senders]
-            footprint: tuple[int | None, int | None] = (None, None)
             if scenario.stage != "control":
                 self._verify(scenario, sends)
-            if scenario.stage in self._probed_stages:
-                footprint = self._footprint(scenario, memory_probe)
             is_small = scenario.payload_bytes < _NEVER_CACHED_BYTES or scenario.placement == "in_place"
             if is_small or scenario not in self._warmed:
                 for send in sends:
                     send()
             self._warmed.add(scenario)
-            batch = self._timed(scenario, sends)
-        resident_bytes, peak_bytes = footprint
-        return dataclasses.replace(batch, resident_bytes=resident_bytes, peak_memory_bytes=peak_bytes)
+            return self._timed(scenario, sends)
 
     def _prepare(self, scenario: Scenario, sender: Sender, stack: contextlib.ExitStack) -> _Send:
         """One send of the scenario as a function: what the clock runs around."""
@@ -182,26 +194,6 @@ class Bench:
                     f"{expected:#x}); report this as a bug and leave the method out with --methods"
                 )
         self._verified.add(scenario)
-
-    def _footprint(self, scenario: Scenario, probe: int) -> tuple[int | None, int | None]:
-        """Memory that a first transfer of this size takes: (held, shared pages once; peak growth of both sides)."""
-        if scenario.payload_bytes < _SMALLEST_PROBED_BYTES:
-            return None, None
-        key = (dataclasses.replace(scenario, placement="copied", touched=False, in_flight=1), probe)
-        if key not in self._footprints:
-            # A region per block, so that a large region does not stand for a small payload.
-            with contextlib.closing(Arena(limit_bytes=2**40, region_bytes=1)) as arena:
-                sender = self._connect(scenario.method, scenario.signalling, arena=arena)
-                with contextlib.closing(sender), contextlib.ExitStack() as stack:
-                    send = self._prepare(key[0], sender, stack)
-                    reset_peak_memory()
-                    before = memory_usage()[0], self._usage.reset_peak()
-                    send()
-                    peak = memory_usage()[1] - before[0] + self._usage.peak_bytes() - before[1]
-            is_shared = get_method(scenario.method).implementation.zero_copy
-            shared = size_class(self._wire_bytes(scenario)) if is_shared else 0
-            self._footprints[key] = max(shared, peak - shared), max(peak, 0)
-        return self._footprints[key]
 
     def _sender(self, method: str, signalling: str, index: int) -> Sender:
         key = (method, signalling, index)

@@ -75,7 +75,7 @@ _SHAPES = {
         min_rounds=2,
     ),
     "quick": _Shape(
-        sizes=tuple(KIB * 4**i for i in range(8)),
+        sizes=tuple(KIB * 4**i for i in range(9)),
         codec_sizes=(KIB, 8 * KIB, 64 * KIB, 512 * KIB, 2 * MIB, 8 * MIB),
         busy_sizes=(4 * KIB, 64 * KIB, MIB),
         codecs=_FAST_CODECS,
@@ -159,7 +159,7 @@ def _learning_sweep(preset: str, shape: _Shape, methods: tuple[str, ...], sizes:
     scheduled = [
         *controls(),
         *transports(methods, [size for size in shape.sizes if size <= _OFTEN_BYTES]),
-        *transports(methods, [size for size in shape.sizes if size > _OFTEN_BYTES], every_rounds=2),
+        *transports(methods, [size for size in shape.sizes if size > _OFTEN_BYTES], every_rounds=shape.min_rounds),
         *transports(methods, shape.busy_sizes, in_flight=4, every_rounds=2),
         *transports(methods, shape.busy_sizes, in_flight=16, every_rounds=2),
         *transports(methods, shape.touched_sizes, touched=True, every_rounds=2),

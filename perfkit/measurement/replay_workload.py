@@ -148,17 +148,23 @@ def make_workload(
     generator = random.Random(f"replay/{seed}")
     kinds, entropies, compressions = (_deck(generator, names) for names in (KINDS, ENTROPIES, _COMPRESSION_DECK))
     formats = {kind: _deck(generator, _format_deck(kind)) for kind in KINDS}
-    workload = []
     codecs = []
     for _ in range(payloads):
         kind = next(kinds)
         codecs.append((kind, next(formats[kind]), next(compressions), next(entropies)))
     generator.shuffle(codecs)
-    for number, (kind, format_name, compression, entropy) in enumerate(codecs):
+    workload = []
+    for number in reversed(range(payloads)):  # the largest choose first among the codecs that can be theirs
         size = _size(generator, number, payloads, largest_bytes)
-        if size > _LARGEST_OF_FORMAT.get(format_name, size):
-            format_name = FORMATS_OF_KIND[kind][0]
-        workload.append(ReplayPayload(number, size, kind, format_name, compression, entropy))
+        fitting = (codec for codec in codecs if size <= _LARGEST_OF_FORMAT.get(codec[1], size))
+        codec = next(fitting, None)
+        if codec is None:
+            kind, _, compression, entropy = codecs.pop()
+            workload.append(ReplayPayload(number, size, kind, FORMATS_OF_KIND[kind][0], compression, entropy))
+        else:
+            codecs.remove(codec)
+            workload.append(ReplayPayload(number, size, *codec))
+    workload.reverse()
     return tuple(workload)
 
 

@@ -156,9 +156,9 @@ class Sweep:
         target_half_width: a scenario is settled when the relative half-width of its 95 % interval within the launch is
             at most this.
         seed: of the order in each round and of the payloads.
-        probed_stages: stages whose transfers are also measured for the memory that a first one takes; slow.
-        memory_probes: how often that is measured anew: 1 is once per run; more is in every launch, the rounds taking
-            turns.
+        probed_stages: stages of which the memory is measured, too, in processes of their own.
+        memory_probes: how often that is measured: the figures go with the sends of the first launch, or with several,
+            with those of every launch, rounds taking turns.
         warnings: what was asked for and left out, each with its reason and the next step.
     """
 
@@ -171,7 +171,7 @@ class Sweep:
     fewest_rounds: int = 1
     target_half_width: float = 0.03
     seed: int = 20261120
-    probed_stages: tuple[str, ...] = ("transport",)
+    probed_stages: tuple[str, ...] = ("transport", *CODEC_STAGES)
     memory_probes: int = 1
     warnings: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import pyarrow as pa
 
 from perfkit.errors import MeasurementError
+from perfkit.measurement.footprints import ALLOCATOR, Footprint
 from perfkit.measurement.launch import Failure, Launch, start_launch
 from perfkit.measurement.measure import Batch
 from perfkit.measurement.scenarios import Scenario, Scheduled, Sweep
@@ -141,7 +142,8 @@ class _Run:
     ) -> None:
         self.sweep, self.first_launch, self.modules = sweep, first_launch, modules
         self.keep, self.progress, self.throttle = keep, progress, throttle
-        self.in_background = source == "background"
+        self.is_gentle = source == "background"
+        self.footprints: dict[tuple[int, int], Footprint] = {}
         self.rows = _Rows(run_id, source)
         self.tables: list[pa.Table] = []
         self.failures: dict[int, str] = {}
@@ -157,6 +159,7 @@ class _Run:
     def carry_out(self) -> Outcome:
         status = "complete"
         try:
+            self._probe_memory()
             for launch in range(self.first_launch, self.last_launch):
                 self._launch(launch)
                 self._flush()
@@ -201,8 +204,7 @@ class _Run:
                 self.sweep.scenarios,
                 modules=self.modules,
                 copy_plan=self.copy_plan,
-                probed_stages=self.sweep.probed_stages if self._is_probed(number) else (),
-                gentle=self.in_background,
+                gentle=self.is_gentle,
             ) as launch:
                 self.copy_plan = launch.copy_plan
                 is_finished = self._rounds(launch, number, medians, deadline)
@@ -223,14 +225,14 @@ class _Run:
                 break
             indices = [index for index in self._due(round_) if not self._is_done(index, medians)]
             round_started = time.monotonic()
-            for index, answer in launch.measure(indices, round_ % self.sweep.memory_probes):
+            for index, answer in launch.measure(indices):
                 scenario = self.sweep.scheduled[index].scenario
                 if isinstance(answer, Failure):
                     self.failures[index] = f"{answer.error}: {answer.message}"
                     if answer.ends_launch:
                         return round_ >= self.sweep.min_rounds
                     continue
-                self.rows.add(scenario, number, round_, answer)
+                self.rows.add(scenario, number, round_, self._with_memory(answer, index, number, round_))
                 medians.setdefault(index, []).append(statistics.median(answer.latency_ns))
                 self._report(number, round_, scenario, deadline)
                 self.throttle()
@@ -257,8 +259,31 @@ class _Run:
         place = {block: generator.random() for block in dict.fromkeys(block_of.values())}
         return sorted(due, key=lambda index: place[block_of[index]])
 
-    def _is_probed(self, launch: int) -> bool:
-        return launch == self.first_launch or self.sweep.memory_probes > 1
+    def _probe_memory(self) -> None:
+        """The memory of all that is probed, in a launch of its own; what fails there fails again where it counts."""
+        indices = [i for i, one in enumerate(self.sweep.scenarios) if one.stage in self.sweep.probed_stages]
+        if not indices:
+            return
+        with start_launch(
+            self.sweep.scenarios,
+            modules=self.modules,
+            copy_plan=CopyPlan(),
+            environment=ALLOCATOR,
+            gentle=self.is_gentle,
+        ) as launch:
+            for number in range(self.sweep.memory_probes):
+                for index, answer in launch.probe(indices):
+                    if isinstance(answer, Footprint):
+                        self.footprints[index, number] = answer
+                    self.throttle()
+
+    def _with_memory(self, batch: Batch, index: int, launch: int, round_: int) -> Batch:
+        footprint = self.footprints.get((index, round_ % self.sweep.memory_probes))
+        if footprint is None or (launch > self.first_launch and self.sweep.memory_probes == 1):
+            return batch
+        return dataclasses.replace(
+            batch, resident_bytes=footprint.resident_bytes, peak_memory_bytes=footprint.peak_bytes
+        )
 
     def _report(self, number: int, round_: int, scenario: Scenario, deadline: float) -> None:
         now = time.monotonic()

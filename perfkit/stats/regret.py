@@ -168,7 +168,7 @@ def regret_of(table: CostTable, choice: Sequence[int] | Indices) -> Regret:
     chosen_costs = np.stack([table.medians[1, rows, taken], table.medians[0, rows, taken]])
     oracle_costs = np.stack([table.medians[1, rows, best[0]], table.medians[0, rows, best[1]]])
     lost = np.log(chosen_costs / oracle_costs).mean(axis=0)
-    low, high = np.expm1(_interval(lost))
+    low, high = _interval(lost)
     resolved = table.resolved
     return Regret(
         value=float(np.expm1(lost.mean())),
@@ -230,6 +230,7 @@ def ratio_over_groups(log_ratios: Floats) -> RatioEstimate:
     Returns:
         The estimate; payloads are resampled together with what all groups know about them.
     """
+    log_ratios = log_ratios[:, np.isfinite(log_ratios).any(axis=0)]  # every draw then tells about some group
     picks = np.random.default_rng(_SEED).integers(0, log_ratios.shape[1], (_DRAWS, log_ratios.shape[1]))
     known = np.isfinite(log_ratios)
     filled = np.where(known, log_ratios, 0.0)
@@ -240,10 +241,10 @@ def ratio_over_groups(log_ratios: Floats) -> RatioEstimate:
     low, high = np.quantile(draws, (0.025, 0.975))
     value = np.mean([row[mask].mean() for row, mask in zip(log_ratios, known, strict=True)])
     middle, lower, upper = np.exp([value, low, high]).tolist()
-    return RatioEstimate(middle, lower, upper, int(known.any(axis=0).sum()))
+    return RatioEstimate(middle, lower, upper, log_ratios.shape[1])
 
 
-def _interval(values: Floats) -> Floats:
-    """95 % percentile interval of the mean of independent values."""
-    picks = np.random.default_rng(_SEED).integers(0, values.size, (_DRAWS, values.size))
-    return np.asarray(np.quantile(values[picks].mean(axis=1), (0.025, 0.975)))
+def _interval(lost: Floats) -> Floats:
+    """95 % percentile interval of the regret that follows from independent log losses."""
+    picks = np.random.default_rng(_SEED).integers(0, lost.size, (_DRAWS, lost.size))
+    return np.asarray(np.quantile(np.expm1(lost[picks].mean(axis=1)), (0.025, 0.975)))

@@ -65,7 +65,7 @@ def bench(
     """Measure real transfers between real processes.
 
     Args:
-        preset: ``smoke`` (seconds), ``quick`` (a minute, up to 16 MiB), ``default`` (three, up to 128 MiB), ``full``
+        preset: ``smoke`` (seconds), ``quick`` (a minute, up to 64 MiB), ``default`` (three, up to 128 MiB), ``full``
             (up to 1 GiB as memory allows) or ``limits`` (how near the methods are to what the machine can do).
         methods: only these; default: all that are built in. Registered methods may be named.
         sizes: payload sizes in bytes instead of the preset's.

@@ -52,7 +52,9 @@ def judge_settings(
                 f"setting {setting.name} rests on {len(table.payloads)} of {held} payloads: the others were not sent "
                 "by every method in both halves; see what was not measured"
             )
-        results[setting.name] = judge(setting, table, [workload[number] for number in table.payloads], publication)
+        results[setting.name] = judge(
+            setting, table, [workload[number] for number in table.payloads], publication, methods
+        )
     if not results:
         raise MeasurementError(
             f"no payload was sent by every method in any setting: {'; '.join(warnings) or 'none is large enough'}; "
@@ -71,7 +73,11 @@ def _complete_costs(sends: pa.Table, setting: ReplaySetting, methods: Sequence[s
 
 
 def judge(
-    setting: ReplaySetting, table: CostTable, payloads: Sequence[ReplayPayload], publication: Publication
+    setting: ReplaySetting,
+    table: CostTable,
+    payloads: Sequence[ReplayPayload],
+    publication: Publication,
+    methods: Sequence[str],
 ) -> SettingResult:
     """The regret of every strategy in a setting.
 
@@ -80,13 +86,12 @@ def judge(
         table: costs of these payloads by every method of the setting.
         payloads: in the order of the table.
         publication: what decides for ``tuned``.
+        methods: all that are compared, also those that this setting lacks.
     """
-    methods = table.methods
     choices = {TUNED: tuned_choices(publication, setting, payloads, methods)}
     choices |= fixed_choices(setting, payloads, methods)
-    log_costs = np.stack([table.log_costs(np.full(len(payloads), m)) for m in range(len(methods))], axis=1)
-    best_static, choices[BEST_STATIC] = hindsight(payloads, methods, log_costs)
-    taken = {name: np.array([methods.index(one) for one in names]) for name, names in choices.items()}
+    best_static, choices[BEST_STATIC] = hindsight(payloads, table.methods, _all_log_costs(table))
+    taken = {name: np.array([table.methods.index(one) for one in names]) for name, names in choices.items()}
     return SettingResult(
         name=setting.name,
         goal=setting.goal,
@@ -97,6 +102,12 @@ def judge(
         decades=tuple(_decades(table, payloads, taken)),
         best_static=best_static,
     )
+
+
+def _all_log_costs(table: CostTable) -> Floats:
+    """Logarithm of the cost by payload and method, the mean of both halves."""
+    rows = len(table.payloads)
+    return np.stack([table.log_costs(np.full(rows, column)) for column in range(len(table.methods))], axis=1)
 
 
 def _decades(
@@ -127,8 +138,7 @@ def _best_everywhere(settings: Mapping[str, SettingResult], methods: Sequence[st
     by_method = {}
     for name, one in settings.items():
         taken = [one.costs.methods.index(fall_back(REPLAY_SETTINGS[name], methods, method)) for method in methods]
-        rows = len(one.payloads)
-        by_method[name] = np.stack([one.costs.log_costs(np.full(rows, column)) for column in taken], axis=1)
+        by_method[name] = _all_log_costs(one.costs)[:, taken]
     sizes = np.array([payload.payload_bytes for one in settings.values() for payload in one.payloads], float)
     below, threshold_bytes, above = best_threshold(sizes, np.concatenate([c / len(c) for c in by_method.values()]))
     return {

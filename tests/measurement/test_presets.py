@@ -22,7 +22,7 @@ def test_scenarios_are_unique_and_valid(preset):
     assert any(scenario.stage == "control" for scenario in sweep.scenarios)
 
 
-@pytest.mark.parametrize(("preset", "largest"), [("quick", 16 * MIB), ("default", 128 * MIB), ("full", 1024 * MIB)])
+@pytest.mark.parametrize(("preset", "largest"), [("quick", 64 * MIB), ("default", 128 * MIB), ("full", 1024 * MIB)])
 def test_presets_reach_their_size(preset, largest):
     sweep = make_sweep(preset)
     assert max(scenario.payload_bytes for scenario in sweep.scenarios) == largest
