@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perfkit.errors import TransferTimeoutError as TransferTimeoutError
     from perfkit.errors import UnitError as UnitError
     from perfkit.errors import UnknownNameError as UnknownNameError
+    from perfkit.journal import open_journal as open_journal
     from perfkit.lake import Lake as Lake
     from perfkit.lake import drain as drain
     from perfkit.lake import open_lake as open_lake
@@ -95,6 +96,7 @@ _HOMES = {
     "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",
     "migrate_lake": "perfkit.workflows.upkeep",
+    "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
     "publish": "perfkit.workflows.publish",
     "replay": "perfkit.workflows.replay",

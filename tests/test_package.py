@@ -48,6 +48,7 @@ NAMES = [
     "maintain_lake",
     "method",
     "migrate_lake",
+    "open_journal",
     "open_lake",
     "publish",
     "replay",
