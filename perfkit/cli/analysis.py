@@ -10,7 +10,7 @@ from perfkit.cli.output import interruptible, progress_bar, show
 __all__ = ["analyse_command"]
 
 
-@click.command("analyse")
+@click.command("analyse", short_help="Show percentiles, profiles, and where the time goes.")
 @click.option("--run", help="The run to analyse; default: the newest that finished.")
 @click.option("--since", help="Instead of a run all that was recorded since then, such as 24h.")
 @click.option(

@@ -42,7 +42,7 @@ def bench_command(
     no_resume: bool,
     as_json: bool,
 ) -> None:
-    """Measure real transfers between real processes and keep every one.
+    """Measure real transfers between processes and keep every one.
 
     Ctrl-C keeps what was measured; the same command then goes on from there.
     """

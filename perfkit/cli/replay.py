@@ -13,7 +13,7 @@ from perfkit.cli.output import interruptible, progress_bar, show
 __all__ = ["replay_command"]
 
 
-@click.command("replay")
+@click.command("replay", short_help="Judge what is decided on a held-out workload.")
 @click.option(
     "--thresholds",
     type=click.Path(path_type=Path),

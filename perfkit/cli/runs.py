@@ -34,7 +34,9 @@ class _RunCommands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group("runs", cls=_RunCommands, invoke_without_command=True)
+@click.group(
+    "runs", cls=_RunCommands, invoke_without_command=True, short_help="List runs; keep, delete, export or import one."
+)
 @lake_option
 @_thresholds_option
 @json_option
@@ -61,7 +63,7 @@ def runs_command(context: click.Context, lake: str, thresholds: Path, as_json: b
 @_thresholds_option
 @json_option
 def _show(run: str, lake: str, thresholds: Path, as_json: bool) -> None:
-    """Show all that is known about a run, and how its host differs from this."""
+    """Show all that is known about a run, and how its host differs."""
     from perfkit.workflows.runs import run_details
 
     show(run_details(run, lake=lake, thresholds=thresholds), as_json=as_json)

@@ -8,9 +8,9 @@ from pathlib import Path
 from perfkit.lake import Lake
 from perfkit.learn import Fit, fit
 from perfkit.workflows.fresh import open_fresh_lake
-from perfkit.workflows.runs import FINISHED, resolve_run
+from perfkit.workflows.runs import resolve_run
 
-__all__ = ["FINISHED", "fit_run"]
+__all__ = ["fit_run"]
 
 
 def fit_run(lake: str | Path | Lake = "data/lake", run_id: str | None = None) -> Fit:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from perfkit.cli.runs import runs_command
 from perfkit.lake import RunRecord, open_lake
 
 FIRST, SECOND = "20261120-210000-aaaa", "20261121-210000-bbbb"
@@ -48,6 +50,17 @@ def test_runs_are_listed(perfkit):
 def test_a_run_is_shown(perfkit):
     assert "measured on 2.4" in perfkit("runs", "show", "latest").stdout
     assert perfkit("runs", "show", "20261120", "--json").json()["fingerprint"] == {"kernel": "2.4"}
+
+
+@pytest.mark.parametrize("name", runs_command.commands)
+def test_every_command_is_explained_and_takes_json(perfkit, name):
+    command = runs_command.commands[name]
+    assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
+    assert any("--json" in parameter.opts for parameter in command.params)
+    help_text = perfkit("runs", name, "--help").stdout
+    assert max(map(len, help_text.splitlines())) <= 80
+    assert f"  {name} " in perfkit("runs", "--help").stdout
+    assert "..." not in perfkit("runs", "--help").stdout.partition("Commands:")[2]
 
 
 def test_options_before_the_command_count_too(perfkit):

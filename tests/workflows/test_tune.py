@@ -61,7 +61,7 @@ def test_any_run_can_be_asked_for(lake: Lake, run_id: str) -> None:
 
 
 def test_an_unknown_run_is_answered_with_those_that_exist(lake: Lake) -> None:
-    with pytest.raises(UnknownNameError, match=r"allowed: broken-off, new, old\. Did you mean 'old'.*perfkit bench"):
+    with pytest.raises(UnknownNameError, match=r"allowed: broken-off, new, old\. Did you mean 'old'.*perfkit runs"):
         fit_run(lake.path, "olt")
 
 
