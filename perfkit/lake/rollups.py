@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import UnknownNameError
@@ -103,7 +104,7 @@ def roll_up(
     version_read = lake.versions()[
         "transfers"
     ]  # or an earlier one than is read: what comes meanwhile is seen next time
-    rows, kept = _sums(_dated(lake.transfers)), _sums(lake.rollups)
+    rows, kept = _sums(_dated(lake.transfers), "observed_at"), _sums(lake.rollups, "minute")
     frozen_before = max(_mark(table, _FROZEN_MARK), day_number(freeze_before))
     frozen = sorted(day for day in kept if day < frozen_before)
     differing = (day for day in {*rows, *kept} if rows.get(day) != kept.get(day))
@@ -132,14 +133,26 @@ def _mark(table: DeltaTable | None, name: str) -> int:
 
 def _commit(lake: Lake, table: DeltaTable, days: Sequence[int], marks: Mapping[str, int]) -> int:
     """Replace the rollups of some days by what their rows say, and say how many they are."""
-    built = _build(lake.transfers, days)
+    import pyarrow as pa
+
+    built, transfers = 0, lake.transfers
+
+    def build() -> Iterator[pyarrow.RecordBatch]:
+        nonlocal built
+        for day in days:  # one at a time: memory is bounded by a day's rollups, not by what there is
+            rollups = _build(transfers, day)
+            built += rollups.num_rows
+            yield from rollups.to_batches()
+
+    schema = arrow_schema("rollups")
     if days:
-        replace_rows(table, built, predicate=_within(days), marks=marks)
+        reader = pa.RecordBatchReader.from_batches(schema, build())
+        replace_rows(table, reader, predicate=_within(days), marks=marks)
     elif any(_mark(table, name) < mark for name, mark in marks.items()):
-        commit_rows(table, built, marks)
+        commit_rows(table, schema.empty_table(), marks)
     checkpoint_if_due(table)
     sync_table(table)  # only now may the rows be deleted
-    return int(built.num_rows)
+    return built
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,34 +238,43 @@ def quantiles(rollups: ibis.Table, by: Sequence[str] = ("method",)) -> RollupQua
     for name in by:
         if name not in ROLLED_UP_BY:
             raise UnknownNameError("column", name, ROLLED_UP_BY)
+    keys = list(by)
     pairs = rollups.mutate(pair=rollups.bucket.zip(rollups.bucket_transfers).unnest())
-    first, second = pairs.pair.type().names
-    pairs = pairs.mutate(number=pairs.pair[first], filled=pairs.pair[second])
-    filled = pairs.group_by([*by, "number"]).agg(filled=pairs.filled.sum().cast("int64"))
-    buckets: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
-    for row in filled.order_by([*by, "number"]).to_pyarrow().to_pylist():
-        buckets.setdefault(tuple(row[name] for name in by), []).append((row["number"], row["filled"]))
-    totals = (rollups.group_by(list(by)) if by else rollups).agg(
+    number, filled = (pairs.pair[name] for name in pairs.pair.type().names)
+    pairs = pairs.select(*keys, number=number, filled=filled)
+    merged = pairs.group_by([*keys, "number"]).agg(filled=pairs.filled.sum().cast("int64"))
+    histograms = _grouped(merged, keys).agg(
+        numbers=merged.number.collect(order_by=merged.number), counts=merged.filled.collect(order_by=merged.number)
+    )
+    totals = _grouped(rollups, keys).agg(
         failures=rollups.failures.sum().cast("int64"),
         payload_bytes=rollups.payload_bytes.sum().cast("int64"),
         minimum=rollups.latency_min_ns.min(),
         maximum=rollups.latency_max_ns.max(),
     )
-    rows = totals.order_by(list(by)).to_pyarrow().to_pylist() if by else totals.to_pyarrow().to_pylist()
-    groups = tuple(_merged(row, by, buckets.get(tuple(row[name] for name in by), [])) for row in rows)
+    joined = totals.left_join(histograms, keys) if keys else totals.cross_join(histograms)
+    table = (joined.order_by(keys) if keys else joined).to_pyarrow()
+    groups = tuple(_merged(table, row, by) for row in range(table.num_rows))
     return RollupQuantiles(tuple(by), tuple(one for one in groups if one.histogram.count or one.failures))
 
 
-def _merged(row: Mapping[str, Any], by: Sequence[str], buckets: Sequence[tuple[int, int]]) -> RolledUp:
-    import numpy as np
+def _grouped(table: ibis.Table, keys: Sequence[str]) -> Any:
+    return table.group_by(list(keys)) if keys else table
 
-    numbers, counts = np.array(buckets, np.int64).reshape(-1, 2).T
-    histogram = (
-        LogHistogram(numbers, counts, float(row["minimum"]), float(row["maximum"]))
-        if len(buckets)
-        else LogHistogram.from_values(())
+
+def _merged(table: pyarrow.Table, row: int, by: Sequence[str]) -> RolledUp:
+    values = {name: table.column(name)[row] for name in table.column_names}
+    if values["numbers"].is_valid:
+        numbers, counts = (values[name].values.to_numpy(zero_copy_only=False) for name in ("numbers", "counts"))
+        histogram = LogHistogram(numbers, counts, values["minimum"].as_py(), values["maximum"].as_py())
+    else:
+        histogram = LogHistogram.from_values(())
+    return RolledUp(
+        group={name: values[name].as_py() for name in by},
+        histogram=histogram,
+        failures=values["failures"].as_py() or 0,
+        payload_bytes=values["payload_bytes"].as_py() or 0,
     )
-    return RolledUp({name: row[name] for name in by}, histogram, row["failures"] or 0, row["payload_bytes"] or 0)
 
 
 def _plain(value: Any) -> Any:
@@ -264,60 +286,74 @@ def day_number(day: datetime.date) -> int:
     return (day - _EPOCH).days
 
 
-def _dated(transfers: ibis.Table) -> ibis.Table:
-    """Transfers with what a rollup says of them; those without a time are in no minute."""
+@functools.cache
+def _histogram() -> Any:
+    """DuckDB's aggregate: how often each value occurs. Grouping by bucket, too, would keep millions of long keys."""
     import ibis
 
+    @ibis.udf.agg.builtin  # type: ignore[untyped-decorator]
+    def histogram(value: int) -> dict[int, int]:
+        raise NotImplementedError("DuckDB knows it by this name")
+
+    return histogram
+
+
+def _dated(transfers: ibis.Table) -> ibis.Table:
+    """Transfers with what a rollup adds up; those without a time are in no minute."""
     dated = transfers.filter(transfers.observed_at.notnull())
-    ok, latency_ns = dated.ok, dated.latency_ns
-    logarithm = latency_ns.cast("float64").nullif(0.0).ln()
-    bucket = ibis.ifelse(latency_ns <= 0, ZERO_BUCKET, (logarithm / math.log(GAMMA)).ceil().cast("int32"))
     return dated.mutate(
-        minute=dated.observed_at.truncate("minute"),
-        size_class=ibis.greatest(dated.payload_bytes, 1).log2().floor().cast("int32"),
-        bucket=ok.ifelse(bucket, ibis.null()).cast("int32"),
-        transfers=ok.cast("int64"),
-        failures=(~ok).cast("int64"),
-        payload_bytes=ok.ifelse(dated.payload_bytes, 0),
-        latency_sum_ns=ok.ifelse(latency_ns, 0),
+        transfers=dated.ok.cast("int64"),
+        failures=(~dated.ok).cast("int64"),
+        payload_bytes=dated.ok.ifelse(dated.payload_bytes, 0),
+        latency_sum_ns=dated.ok.ifelse(dated.latency_ns, 0),
+        size_class=_size_class(dated.payload_bytes),
     )
 
 
-def _day(minute: ibis.Value) -> ibis.Value:
-    return minute.epoch_seconds() // _DAY_S
+def _size_class(payload_bytes: ibis.Value) -> ibis.Value:
+    import ibis
+
+    return ibis.greatest(payload_bytes, 1).log2().floor().cast("int32")
 
 
-def _sums(rows: ibis.Table) -> dict[int, dict[str, int]]:
+def _bucket(latency_ns: ibis.Value) -> ibis.Value:
+    """The bucket of `LogHistogram`."""
+    import ibis
+
+    logarithm = latency_ns.cast("float64").nullif(0.0).ln()
+    return ibis.ifelse(latency_ns <= 0, ZERO_BUCKET, (logarithm / math.log(GAMMA)).ceil().cast("int32"))
+
+
+def _day(moment: ibis.Value) -> ibis.Value:
+    return (moment.epoch_seconds() // _DAY_S).cast("int64")
+
+
+def _sums(rows: ibis.Table, moment: str) -> dict[int, dict[str, int]]:
     """What each day adds up to, by the number of the day."""
     sums = {name: rows[name].sum().cast("int64") for name in _CHECKED}
-    found = rows.group_by(day=_day(rows.minute).cast("int64")).agg(**sums).to_pyarrow().to_pylist()
+    found = rows.group_by(day=_day(rows[moment])).agg(**sums).to_pyarrow().to_pylist()
     return {row.pop("day"): row for row in found}
 
 
-def _build(transfers: ibis.Table, days: Sequence[int]) -> pyarrow.Table:
-    """The rollups of some days, in the order of their minutes."""
+def _build(transfers: ibis.Table, day: int) -> pyarrow.Table:
+    """The rollups of a day, in the order of its minutes."""
+    import ibis
     import pyarrow as pa
 
     schema = arrow_schema("rollups")
-    if not days:
-        return schema.empty_table()
-    rows = _dated(transfers)
-    rows = rows.filter(_day(rows.minute).isin(days))
-    sums = {name: rows[name].sum().cast("int64") for name in _CHECKED}
-    by_bucket = rows.group_by([*ROLLED_UP_BY, "bucket"]).agg(
-        **sums,
+    begin = datetime.datetime.combine(_EPOCH, datetime.time(), datetime.UTC) + datetime.timedelta(day)
+    observed_at = transfers.observed_at  # compared as it is stored: only the files of that day are read
+    rows = _dated(transfers.filter(observed_at >= begin, observed_at < begin + datetime.timedelta(1)))
+    rows = rows.mutate(minute=rows.observed_at.truncate("minute"), bucket=_bucket(rows.latency_ns))
+    # What failed has no bucket; where everything failed, there is no histogram at all.
+    buckets = _histogram()(rows.ok.ifelse(rows.bucket, ibis.null()))
+    built = rows.group_by(list(ROLLED_UP_BY)).agg(
+        **{name: rows[name].sum().cast("int64") for name in _CHECKED},
         latency_min_ns=rows.latency_ns.min(where=rows.ok),
         latency_max_ns=rows.latency_ns.max(where=rows.ok),
+        buckets=buckets,
     )
-    is_filled = by_bucket.bucket.notnull()
-    built = by_bucket.group_by(list(ROLLED_UP_BY)).agg(
-        **{name: by_bucket[name].sum().cast("int64") for name in _CHECKED},
-        latency_min_ns=by_bucket.latency_min_ns.min(),
-        latency_max_ns=by_bucket.latency_max_ns.max(),
-        # What failed is in no bucket; where everything failed, there is no bucket at all.
-        bucket=by_bucket.bucket.collect(where=is_filled, order_by=by_bucket.bucket),
-        bucket_transfers=by_bucket.transfers.collect(where=is_filled, order_by=by_bucket.bucket),
-    )
+    built = built.mutate(bucket=built.buckets.keys(), bucket_transfers=built.buckets.values())
     table = built.order_by(list(ROLLED_UP_BY)).select(schema.names).to_pyarrow()
     filled = [_empty_for_null(column) for column in table.columns]
     return pa.table(filled, names=table.column_names).cast(schema)
@@ -351,8 +387,8 @@ def _left_out(transfers: ibis.Table, frozen: Sequence[int]) -> tuple[str, ...]:
     Rows of runs may be left of such a day because they are pinned: these were counted, those of services came late.
     """
     undated = int(transfers.filter(transfers.observed_at.isnull()).count().to_pyarrow().as_py())
-    dated = _dated(transfers.filter(transfers.run_id == ""))
-    late = int(dated.filter(_day(dated.minute).isin(frozen)).count().to_pyarrow().as_py()) if frozen else 0
+    of_services = transfers.filter(transfers.run_id == "")
+    late = of_services.filter(_day(of_services.observed_at).isin(frozen)).count().to_pyarrow().as_py() if frozen else 0
     warnings = []
     if undated:
         warnings.append(f"{plural(undated, 'transfer')} without a time: in no rollup, and never too old to be kept")

@@ -103,6 +103,7 @@ def test_quantiles_of_rollups_are_those_of_the_rows_within_1_percent(lake: Lake,
     )
     parts = frame.filter(frame["ok"]).partition_by(by, as_dict=True) if by else {(): frame.filter(frame["ok"])}
     assert {tuple(one.group.values()) for one in merged.groups if one.histogram.count} == set(parts)
+    assert all(row["bucket"] == sorted(set(row["bucket"])) for row in rollup_rows(lake))
     for one in merged.groups:
         exact = parts[tuple(one.group.values())]["latency_ns"].to_numpy()
         assert one.histogram.count == exact.size
