@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.config.thresholds import load_thresholds
 from perfkit.engine.plan import Publication
 from perfkit.errors import InputError, UnknownNameError
-from perfkit.lake import open_lake
 from perfkit.learn import Fit
 from perfkit.measurement.replay_workload import (
     DEFAULT_SEED,
@@ -25,10 +23,12 @@ from perfkit.measurement.replay_workload import (
     make_workload,
     replay_sweep,
 )
-from perfkit.measurement.scenarios import within
+from perfkit.measurement.scenarios import Sweep, within
 from perfkit.measurement.sweep import Outcome, Progress, run_sweep
 from perfkit.schema import SIMPLICITY_ORDER
+from perfkit.tables import plural
 from perfkit.transfer.platform import capabilities, headroom
+from perfkit.workflows.keeping import keep_observations
 from perfkit.workflows.replay_judgement import compare_with_fixed, judge_settings
 from perfkit.workflows.replay_result import ReplayResult
 from perfkit.workflows.replay_samples import collect_samples, write_samples
@@ -79,7 +79,7 @@ def replay(
         UnknownNameError: there is no such setting.
         InputError: the budget leaves no time, or no payload is asked for.
         MeasurementError: no payload was measured with every method.
-        LakeError: what was measured could not be kept.
+        JournalError: what was measured could not be kept.
     """
     chosen = _settings(settings_of_replay)
     if budget_s <= 0:
@@ -90,7 +90,14 @@ def replay(
     planned = replay_sweep(workload, chosen, methods, seed=seed, budget_s=budget_s)
     sweep = within(planned, headroom().available_bytes)
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    outcome = run_sweep(sweep, run_id, keep=_keeper(lake), progress=progress or (lambda _: None), source=SOURCE)
+    with contextlib.nullcontext() if lake is None else keep_observations(lake) as keeper:
+        outcome = run_sweep(
+            sweep,
+            run_id,
+            keep=(lambda observations: None) if keeper is None else keeper.keep,
+            progress=progress or (lambda _: None),
+            source=SOURCE,
+        )
     if outcome.status == "interrupted":
         raise KeyboardInterrupt  # half a replay proves nothing
     rows = collect_samples(outcome.observations, workload, chosen, methods)
@@ -106,7 +113,7 @@ def replay(
         settings=settings,
         comparisons=compare_with_fixed(settings, methods),
         samples=rows,
-        warnings=(*sweep.warnings, *_failures(outcome), *warnings),
+        warnings=(*sweep.warnings, *_thin(outcome, sweep), *_failures(outcome), *warnings),
     )
     if samples is not None:
         write_samples(result.samples, result.choices(), samples)
@@ -143,16 +150,12 @@ def _workload(seed: int, payloads: int | None, budget_s: float) -> tuple[ReplayP
     return make_workload(seed, affordable if payloads is None else payloads, largest_bytes=largest_bytes)
 
 
-def _keeper(lake: str | Path | None) -> Callable[[pa.Table], None]:
-    """Keeps the sends of each launch."""
-    if lake is None:
-        return lambda observations: None
-    opened = open_lake(lake)
-
-    def keep(observations: pa.Table) -> None:
-        opened.append_transfers(observations)
-
-    return keep
+def _thin(outcome: Outcome, sweep: Sweep) -> Iterator[str]:
+    if outcome.rounds < sweep.launches * sweep.min_rounds:
+        yield (
+            f"{plural(outcome.rounds, 'round')} instead of {sweep.launches * sweep.min_rounds}: the budget was too "
+            "small for so many payloads; give a longer --budget or fewer --payloads"
+        )
 
 
 def _failures(outcome: Outcome) -> Iterator[str]:
