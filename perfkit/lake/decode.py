@@ -1,8 +1,9 @@
-"""Batches of the journal as Arrow tables: buffers are taken as they lie in the body."""
+"""Batches of the journal as one Arrow table: buffers are taken as they lie in the bodies, and joined once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perfkit.errors import LakeError
@@ -13,63 +14,93 @@ from perfkit.schema import TABLES, arrow_schema
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["complete_rows", "to_arrow"]
+__all__ = ["DecodedBatch", "decode_batch", "to_arrow"]
 
 
-def to_arrow(batch: Batch) -> pyarrow.Table:
-    """The rows of a batch with the columns that were recorded, and who produced them.
+@dataclasses.dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """A batch whose columns are known to fit its table."""
 
-    Columns that were left out get their default in `complete_rows`: once for many batches, which is much less work.
+    batch: Batch
+    columns: Mapping[str, DecodedColumn]
+
+
+def decode_batch(batch: Batch) -> DecodedBatch:
+    """Check a batch before it is joined with others: one that does not fit must not hold up the rest.
 
     Raises:
         JournalError: the body is damaged.
         LakeError: its columns are not those of the table, or their number of rows is not the batch's.
     """
-    import numpy as np
-    import pyarrow as pa
-
-    known, schema = TABLES[batch.table], arrow_schema(batch.table)
-    decoded = decode_body(batch.body)
-    wrong = [name for name, column in decoded.items() if column.rows != batch.rows]
-    wrong += [column.name for column in known if column.required and column.name not in decoded]
+    columns = decode_body(batch.body)
+    known = {column.name: column for column in TABLES[batch.table]}
+    wrong = [name for name, column in columns.items() if name not in known or column.rows != batch.rows]
+    wrong += [name for name in columns.keys() & known.keys() if columns[name].type != known[name].type]
+    required = {name for name, column in known.items() if column.default is not None}
+    wrong += [name for name in required & columns.keys() if _may_lack(columns[name])]
+    wrong += [name for name, column in known.items() if column.required and name not in columns]
     if wrong:
-        raise LakeError(f"columns {', '.join(wrong)} are missing, or do not have the {batch.rows} rows of their batch")
-    arrays = {name: _array(column) for name, column in decoded.items()}
-    last = batch.first_sequence + batch.rows
-    arrays["producer"] = pa.repeat(batch.slot, batch.rows)
-    arrays["epoch"] = pa.repeat(pa.scalar(batch.epoch, pa.int64()), batch.rows)
-    arrays["producer_sequence"] = pa.array(np.arange(batch.first_sequence, last))
-    given = tuple(column for column in known if column.name in arrays)
-    return conform(pa.table(arrays), pa.schema([schema.field(column.name) for column in given]), given)
+        raise LakeError(
+            f"columns {', '.join(wrong)} are unknown, missing, of another type, or have nulls or another number of "
+            f"rows than the {batch.rows} of their batch"
+        )
+    return DecodedBatch(batch, columns)
 
 
-def complete_rows(name: str, batches: Sequence[pyarrow.Table]) -> pyarrow.Table:
-    """The rows of many batches in one table, with every column of theirs.
+def _may_lack(column: DecodedColumn) -> bool:
+    return column.validity is not None or (column.encoding == "constant" and column.value is None)
+
+
+def to_arrow(table: str, batches: Sequence[DecodedBatch]) -> pyarrow.Table:
+    """The rows of many batches, with every column of their table and who produced them.
 
     Args:
-        name: the table that the rows belong to.
-        batches: results of `to_arrow`.
+        table: one of `perfkit.schema.JOURNALLED_TABLES`.
+        batches: results of `decode_batch`.
+
+    Returns:
+        The rows in the order of the batches; those that were recorded with the same columns stand together.
     """
     import pyarrow as pa
 
-    alike: dict[tuple[str, ...], list[pa.Table]] = {}
-    for batch in batches:
-        alike.setdefault(tuple(batch.column_names), []).append(batch)
-    # One chunk a column: deltalake is slow with a thousand small ones.
-    joined = [pa.concat_tables(tables).combine_chunks() for tables in alike.values()]
-    return pa.concat_tables(
-        [arrow_schema(name).empty_table(), *(conform(table, arrow_schema(name), TABLES[name]) for table in joined)]
-    )
+    alike: dict[tuple[str, ...], list[DecodedBatch]] = {}
+    for one in batches:
+        alike.setdefault(tuple(one.columns), []).append(one)
+    schema = arrow_schema(table)
+    return pa.concat_tables([schema.empty_table(), *(_joined(table, names, group) for names, group in alike.items())])
 
 
-def _array(column: DecodedColumn) -> pyarrow.Array:
+def _joined(table: str, names: Sequence[str], batches: Sequence[DecodedBatch]) -> pyarrow.Table:
+    """Rows of batches that have the same columns; what they left out gets its default."""
+    import numpy as np
     import pyarrow as pa
 
-    stored = {"b": pa.int8(), "h": pa.int16(), "i": pa.int32(), "q": pa.int64(), "d": pa.float64(), "bits": pa.bool_()}
-    is_timestamp = column.type.startswith("timestamp")
+    schema, taken = arrow_schema(table), [one.batch for one in batches]
+    arrays = {name: _join([one.columns[name] for one in batches], schema.field(name).type) for name in names}
+    arrays["producer"] = pa.concat_arrays([pa.repeat(batch.slot, batch.rows) for batch in taken])
+    arrays["epoch"] = pa.concat_arrays([pa.repeat(pa.scalar(batch.epoch, pa.int64()), batch.rows) for batch in taken])
+    numbers = [np.arange(batch.first_sequence, batch.first_sequence + batch.rows) for batch in taken]
+    arrays["producer_sequence"] = pa.array(np.concatenate(numbers))
+    return conform(pa.table(arrays), schema, TABLES[table])
+
+
+def _join(columns: Sequence[DecodedColumn], as_type: pyarrow.DataType) -> pyarrow.Array:
+    import pyarrow as pa
+
+    first = columns[0]
+    if all(column.encoding == "constant" and column.value == first.value for column in columns):
+        return _constant(first, sum(column.rows for column in columns), as_type)
+    arrays = [_array(column, as_type) for column in columns]
+    if any(array.type != arrays[0].type for array in arrays):  # each batch has the narrowest width that holds it
+        arrays = [_cast(array, as_type) for array in arrays]
+    return _cast(pa.concat_arrays(arrays), as_type)
+
+
+def _array(column: DecodedColumn, as_type: pyarrow.DataType) -> pyarrow.Array:
+    import pyarrow as pa
+
     if column.encoding == "constant":
-        constant = pa.int64() if is_timestamp else pa.type_for_alias(column.type)
-        return _as_timestamps(pa.repeat(pa.scalar(column.value, constant), column.rows), is_timestamp)
+        return _constant(column, column.rows, as_type)
     validity = None if column.validity is None else pa.py_buffer(column.validity)
     data = pa.py_buffer(column.data)
     if column.encoding == "text":
@@ -77,11 +108,21 @@ def _array(column: DecodedColumn) -> pyarrow.Array:
     if column.encoding == "dictionary":
         codes = pa.Array.from_buffers(pa.uint8(), column.rows, [validity, data])
         return pa.DictionaryArray.from_arrays(codes, pa.array(column.dictionary, pa.string())).dictionary_decode()
-    numbers = pa.Array.from_buffers(stored[column.format], column.rows, [validity, data])
-    return _as_timestamps(numbers, is_timestamp)
+    stored = {"b": pa.int8(), "h": pa.int16(), "i": pa.int32(), "q": pa.int64(), "d": pa.float64(), "bits": pa.bool_()}
+    return pa.Array.from_buffers(stored[column.format], column.rows, [validity, data])
 
 
-def _as_timestamps(numbers: pyarrow.Array, is_timestamp: bool) -> pyarrow.Array:
+def _constant(column: DecodedColumn, rows: int, as_type: pyarrow.DataType) -> pyarrow.Array:
     import pyarrow as pa
 
-    return numbers.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC")) if is_timestamp else numbers
+    stored = pa.int64() if pa.types.is_timestamp(as_type) else as_type
+    return _cast(pa.repeat(pa.scalar(column.value, stored), rows), as_type)
+
+
+def _cast(array: pyarrow.Array, as_type: pyarrow.DataType) -> pyarrow.Array:
+    import pyarrow as pa
+
+    if array.type == as_type:
+        return array
+    # Microseconds may be stored in 32 bits, which cannot become timestamps at once.
+    return array.cast(pa.int64()).cast(as_type) if pa.types.is_timestamp(as_type) else array.cast(as_type)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perfkit.errors import JournalError, LakeError
 from perfkit.journal.reading import Batch, SlotReader
-from perfkit.lake.decode import complete_rows, to_arrow
+from perfkit.lake.decode import DecodedBatch, decode_batch, to_arrow
 from perfkit.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def collect(
     Raises:
         JournalError: a slot cannot be read.
     """
-    taken: list[pyarrow.Table] = []
+    taken: list[DecodedBatch] = []
     positions: dict[str, int] = {}
     damaged: list[DamagedBatch] = []
     held_back: dict[str, int] = {}
@@ -78,12 +78,12 @@ def collect(
                 held_back[slot] = held_back.get(slot, 0) + batch.rows
                 continue
             if row_count >= limit_rows or byte_count >= limit_bytes:
-                return Chunk(complete_rows(name, taken), positions, tuple(damaged), held_back, is_last=False)
+                return Chunk(to_arrow(name, taken), positions, tuple(damaged), held_back, is_last=False)
             positions[slot] = batch.position
             try:
-                taken.append(to_arrow(batch))
+                taken.append(decode_batch(batch))
             except (JournalError, LakeError) as error:
                 damaged.append(DamagedBatch(batch, str(error)))
                 continue
             row_count, byte_count = row_count + batch.rows, byte_count + len(batch.body)
-    return Chunk(complete_rows(name, taken), positions, tuple(damaged), held_back, is_last=True)
+    return Chunk(to_arrow(name, taken), positions, tuple(damaged), held_back, is_last=True)
