@@ -172,9 +172,7 @@ def main() -> None:
         evidence = {"spread": spread, "repetitions": repetitions, "fingerprint": collect_fingerprint()}
         print(json.dumps({**figures, **counts, **evidence}))
         return
-    print(
-        f"median of {len(repetitions)} repetitions of {arguments.appends} appends of {BATCH_ROWS} rows (smallest, largest):"
-    )
+    print(f"median of {len(repetitions)} repetitions of {arguments.appends} appends of {BATCH_ROWS} rows (min, max):")
     for name, value in figures.items():
         print(f"  {name:22} {value:12,.2f}  ({spread[name][0]:,.2f}, {spread[name][1]:,.2f})")
 

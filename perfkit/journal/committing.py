@@ -102,9 +102,10 @@ class Committer:
             return
         try:
             holder = self._claimed()
-            fitting = self._fitting(holder, requests)
+            fitting, expected_bytes = self._fitting(holder, requests)
             if fitting:
                 self._commit(holder, fitting)
+            self.file_bytes = expected_bytes
         except (JournalError, OSError, sqlite3.Error) as error:
             self._refuse(requests, self._failed(error))
             if self._holder is not None:
@@ -133,7 +134,8 @@ class Committer:
         self._holder.release(state if keep_figures else None)
         self._holder = None
 
-    def _fitting(self, holder: SlotHolder, requests: Sequence[CommitRequest]) -> list[CommitRequest]:
+    def _fitting(self, holder: SlotHolder, requests: Sequence[CommitRequest]) -> tuple[list[CommitRequest], int]:
+        """The requests that there is room for, and what the file will hold with them."""
         fitting = []
         expected_bytes = holder.live_bytes()
         for request in requests:
@@ -147,7 +149,7 @@ class Committer:
             else:
                 expected_bytes += added_bytes
                 fitting.append(request)
-        return fitting
+        return fitting, expected_bytes
 
     def _commit(self, holder: SlotHolder, requests: Sequence[CommitRequest]) -> None:
         now = self._tally.figures()
@@ -168,7 +170,6 @@ class Committer:
                 self._count(requests, rows)
             raise
         self._count(requests, rows)
-        self.file_bytes = holder.live_bytes()
 
     def _count(self, requests: Sequence[CommitRequest], rows: int) -> None:
         self._tally.commit(rows)

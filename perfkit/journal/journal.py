@@ -36,7 +36,7 @@ class JournalStatistics:
         dropped: rows that were refused: no room in the buffer or the journal, no disk, not encodable, an append that
             failed.
         buffered: rows on their way.
-        file_bytes: what waits in the slot's file to be drained, at the last commit.
+        file_bytes: what the slot's file held at the last commit, to be drained; bodies only for the newest.
         commits: transactions.
         failures: commits and claims that failed.
         last_error: the newest failure in a sentence; empty when there was none.
