@@ -214,9 +214,9 @@ def _first_size(is_reached: Callable[[float], bool]) -> float:
     if is_reached(1.0):
         return 0.0
     low, high = 0.0, math.log2(_LARGEST_BYTES)
-    if not is_reached(2.0**high):
+    if not is_reached(math.exp2(high)):
         return math.inf
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if is_reached(2.0**middle) else (middle, high)
-    return 2.0**high
+        low, high = (low, middle) if is_reached(math.exp2(middle)) else (middle, high)
+    return math.exp2(high)

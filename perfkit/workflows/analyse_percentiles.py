@@ -20,8 +20,20 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 }
 """What each profile looks at beside size and method."""
 
-_LIKE = ("method", "stage", "signalling", "placement", "touched", "temperature", "in_flight", "kind", "format")
-_LIKE += ("compression", "entropy", "payload_bytes")
+_LIKE = (
+    "method",
+    "payload_bytes",
+    "stage",
+    "signalling",
+    "placement",
+    "touched",
+    "temperature",
+    "in_flight",
+    "kind",
+    "format",
+    "compression",
+    "entropy",
+)
 _PROFILE_LEVELS = (0.5, 0.95, 0.99)
 
 

@@ -180,7 +180,7 @@ def held(rows: pl.DataFrame, stages: Sequence[str], released: Sequence[str] = ()
             has every kind.
     """
     plain = _PLAIN if set(released) & set(_CODEC) else {**_PLAIN, **_PLAIN_CODEC}
-    conditions = [pl.col(name) == value for name, value in plain.items() if name not in released]
+    conditions = [pl.col(name).eq(value) for name, value in plain.items() if name not in released]
     if "signalling" not in released:
         conditions.append(~pl.col("method").is_in(ZERO_COPY_FAMILY) | (pl.col("signalling") == "uds"))
     is_traffic = pl.col("source") == "service"
