@@ -52,16 +52,17 @@ class Ratio:
     high: float
 
     def verdict(self, margin: float) -> str:
-        """``better`` or ``worse`` where the interval leaves 1 out, ``equivalent`` where it is within `margin` of 1.
+        """``better`` where it is surely below 1, ``equivalent`` where it surely is within `margin` of 1, ``worse`` where
+        it is surely above 1, and perhaps by more than the margin: a loss that is surely small is no reason for alarm.
 
-        >>> [Ratio(1, *bounds).verdict(0.02) for bounds in ((0.8, 0.9), (1.01, 1.2), (0.99, 1.01), (0.9, 1.1))]
+        >>> [Ratio(1, *bounds).verdict(0.05) for bounds in ((0.8, 0.9), (1.01, 1.2), (1.01, 1.02), (0.9, 1.1))]
         ['better', 'worse', 'equivalent', 'inconclusive']
         """
         if self.high < 1:
             return BETTER
-        if self.low > 1:
-            return WORSE
-        return EQUIVALENT if 1 - margin <= self.low and self.high <= 1 + margin else INCONCLUSIVE
+        if 1 - margin <= self.low and self.high <= 1 + margin:
+            return EQUIVALENT
+        return WORSE if self.low > 1 else INCONCLUSIVE
 
     def to_plain(self) -> dict[str, float | None]:
         """Everything as plain data for JSON; a bound that is infinite is None."""
