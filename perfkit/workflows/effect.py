@@ -52,8 +52,8 @@ class Ratio:
     high: float
 
     def verdict(self, margin: float) -> str:
-        """``better`` where it is surely below 1, ``equivalent`` where it surely is within `margin` of 1, ``worse`` where
-        it is surely above 1, and perhaps by more than the margin: a loss that is surely small is no reason for alarm.
+        """``better`` where it is surely below 1, ``equivalent`` where it is surely within `margin` of 1, ``worse``
+        where it is surely above 1, perhaps by more than the margin: a loss that is surely small is no alarm.
 
         >>> [Ratio(1, *bounds).verdict(0.05) for bounds in ((0.8, 0.9), (1.01, 1.2), (1.01, 1.02), (0.9, 1.1))]
         ['better', 'worse', 'equivalent', 'inconclusive']
