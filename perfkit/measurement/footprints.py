@@ -69,11 +69,12 @@ def codec_footprint(stage: str, codec: Encoder, payload: Any, sender: Sender, us
         encoded = codec.encode(payload)
         return Encoded(encoded.meta, encoded.wire_bytes, encoded.to_view())
 
+    ready = encode()  # the first use of a library takes memory that no later one takes
     if stage == "decode":
-        ready = encode()
-        sender.send(ready)  # the connection's own memory has grown to this size
+        sender.send(ready, FLAG_DECODE)  # the connection's own memory has grown to this size, too
         grown_bytes = _growth(lambda: sender.send(ready, FLAG_DECODE), usage)[1]
     else:
+        del ready
         act = (lambda: codec.encode(payload)) if stage == "encode_into" else encode
         grown_bytes = _growth(act, usage)[0]
     return Footprint(max(grown_bytes, _PAGE_BYTES), grown_bytes)

@@ -47,6 +47,7 @@ class _Shape:
 _FAST_CODECS = (
     CodecChoice("tensor", "numpy"),
     CodecChoice("tensor", "numpy", "lz4"),
+    CodecChoice("tensor", "arrow"),
     CodecChoice("dataframe", "arrow"),
     CodecChoice("dataframe", "arrow", "lz4"),
     CodecChoice("dataframe", "arrow", "zstd"),

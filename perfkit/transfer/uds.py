@@ -102,8 +102,10 @@ def _serve_connection(connection: socket.socket, deliver: Deliver) -> None:
         filled = connection.recv_into(buffer)
         if filled >= HEADER_BYTES:
             magic, op, flags, _, meta_bytes, _, body_bytes, _, _, _ = HEADER.unpack_from(buffer)
-            if filled == HEADER_BYTES + body_bytes and magic == MAGIC and op == OP_BYTES and meta_bytes == 0:
-                return deliver(b"", buffer[HEADER_BYTES:filled].toreadonly(), flags)
+            start = body_offset(meta_bytes)
+            if filled == start + body_bytes and magic == MAGIC and op == OP_BYTES:
+                meta = bytes(buffer[HEADER_BYTES : HEADER_BYTES + meta_bytes])
+                return deliver(meta, buffer[start:filled].toreadonly(), flags)
         return receive_any(filled) if filled else None
 
     def receive_any(filled: int) -> int:

@@ -16,7 +16,7 @@ from perfkit.workflows.replay_result import ReplayResult, SettingResult
 
 __all__ = ["regret_chart"]
 
-_ROW_PIXELS = 26
+_ROW_PIXELS = 32
 _TUNED_COLOUR, _OTHER_COLOUR = "#CC79A7", "#8C8C8C"
 _SMALLEST_FACTOR = 0.9
 
