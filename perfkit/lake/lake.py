@@ -16,7 +16,7 @@ from perfkit.errors import InputError, LakeError, UnknownNameError
 from perfkit.lake.delta import append_rows, conform, data_files, open_table, refuse_newer
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
 from perfkit.lake.records import RunRecord, run_schema
-from perfkit.lake.snapshots import as_read, files_that_may_hold, stored_rows
+from perfkit.lake.snapshots import as_read, find_rows, stored_rows
 from perfkit.lake.undrained import read_undrained
 from perfkit.schema import JOURNALLED_TABLES, TABLES, TRANSFER_COLUMNS, arrow_schema
 from perfkit.tables import ResultTable
@@ -155,11 +155,10 @@ class Lake:
         """
         table = self._open("transfers")
         key = {"producer": producer, "epoch": epoch, "producer_sequence": producer_sequence}
-        files = [] if table is None else files_that_may_hold(table, key)
-        rows = stored_rows(self._connection, files, arrow_schema(), TRANSFER_COLUMNS)
-        if self._undrained:
-            rows = rows.union(self._undrained_rows("transfers", table))
-        found = rows.filter([rows[name] == value for name, value in key.items()]).to_pyarrow().to_pylist()
+        found = [] if table is None else find_rows(self._connection, table, key)
+        if not found and self._undrained:
+            rows = self._undrained_rows("transfers", table)
+            found = rows.filter([rows[name] == value for name, value in key.items()]).to_pyarrow().to_pylist()
         return found[0] if found else None
 
     def versions(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow
     from deltalake import DeltaTable
 
-__all__ = ["as_read", "files_that_may_hold", "stored_rows"]
+__all__ = ["as_read", "files_that_may_hold", "find_rows", "stored_rows"]
 
 
 def stored_rows(
@@ -48,6 +48,27 @@ def as_read(schema: pyarrow.Schema) -> pyarrow.Schema:
     import pyarrow as pa
 
     return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def find_rows(connection: Any, table: DeltaTable, key: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The rows of a table with these values, read from the files that can hold them.
+
+    In DuckDB's own SQL: to compile an Ibis expression takes longer than to find a row.
+
+    Args:
+        connection: the Ibis backend that reads.
+        table: at the version to read.
+        key: value by column; a column that the table does not have yet has none.
+    """
+    if not key.keys() <= {field.name for field in table.schema().fields}:
+        return []
+    files = files_that_may_hold(table, key)
+    if not files:
+        return []
+    condition = " AND ".join(f'"{name}" = ${name}' for name in key)
+    query = f"SELECT * FROM read_parquet($files) WHERE {condition}"
+    found: list[dict[str, Any]] = connection.con.sql(query, params={"files": files, **key}).to_arrow_table().to_pylist()
+    return found
 
 
 def files_that_may_hold(table: DeltaTable, key: Mapping[str, object]) -> list[str]:
