@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 
 from perfkit.config.curves import CurveSet
-from perfkit.report import latency_chart, ranges_chart, ratios_chart
+from perfkit.report import latency_chart, profile_chart, ranges_chart, ratios_chart, stages_chart, tails_chart
 from perfkit.report.index import write_index
 from perfkit.report.page import write_page
 from perfkit.report.records import Record
 from perfkit.report.rendering import chart_figure
 from perfkit.report.results import NotebookResult, PipelineResult, write_run
 from perfkit.tables import ResultTable
+from perfkit.workflows.analyse import analyse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SWITCHES = (
@@ -59,12 +60,16 @@ def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.Tem
     ]
     observations = pa.Table.from_pylist(rows)
     ratio = SimpleNamespace(value=1.04, low=0.97, high=1.12, n=90)
+    analysis = analyse(pa.concat_tables([observations] * 30))  # rows enough for a percentile
     charts = [
         latency_chart(observations),
         latency_chart(observations, curves),
         ranges_chart(curves),
         ratios_chart({"shm_pool_vs_memcpy_100MiB": ratio}),
         ratios_chart({}),
+        tails_chart(analysis.percentiles),
+        profile_chart(analysis.profiles["size"]),
+        stages_chart(analysis.stages_at()),
     ]
     wide = ResultTable("A wide table", tuple("abcdefgh"), (("a cell with some words",) * 8,)).to_html()
     record = Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes")._repr_mimebundle_()["text/html"]
@@ -111,7 +116,7 @@ def test_every_chart_is_drawn_and_nothing_else_is_needed(opened: SimpleNamespace
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
     figures = opened.page.query_selector_all(".perfkit-chart")
-    assert len(figures) == 5
+    assert len(figures) == 8
     for figure in figures:
         assert figure.get_attribute("data-drawn") == opened.scheme
         box = figure.query_selector("svg").bounding_box()
@@ -136,7 +141,7 @@ def test_charts_follow_when_the_scheme_or_the_width_changes(opened: SimpleNamesp
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_selector(".perfkit-chart[data-drawn=light]")
     opened.page.emulate_media(color_scheme="dark")
-    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 5")
+    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 8")
     opened.page.set_viewport_size({"width": 400, "height": 900})
     opened.page.wait_for_function("document.querySelector('.perfkit-chart svg').getBoundingClientRect().width <= 400")
     assert fits(opened)

@@ -40,7 +40,7 @@ def tails_chart(percentiles: Sequence[Percentiles]) -> alt.LayerChart:
         for index, one in enumerate(percentiles)
         for record in _records(one, _SHIFT * (index - (len(percentiles) - 1) / 2))
     ]
-    if not any(record["n"] for record in records):
+    if not any(tail.enough for one in percentiles for tail in one.tail):
         return nothing_to_draw("No method has rows enough for a percentile above the median.")
     points = pl.DataFrame(records)
     methods = points["method"].unique().to_list()
@@ -74,7 +74,7 @@ def _records(one: Percentiles, shift: float) -> list[dict[str, Any]]:
         "low": 1.0,
         "high": 1.0,
         "multiple": "1",
-        "n": 0,
+        "n": one.n,
     }
     known = [median, *(_record(tail, shift) for tail in one.tail if tail.enough)]
     return [{"method": one.group["method"], **record} for record in known]
