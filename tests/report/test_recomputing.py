@@ -90,6 +90,7 @@ def test_what_cannot_be_computed_again_is_refused_before_anything_starts(
     with pytest.raises(InputError, match="does not say what 30_tune read"):
         run_pipeline("tune", as_of=silent.report_path)
     write_notebook("10_benchmark", ["1 + 1"])
+    write_notebook("20_analysis", ["1 + 1"])
     text = (tmp_path / "notebooks" / "10_benchmark.ipynb").read_text()
     (tmp_path / "notebooks" / "10_benchmark.ipynb").write_text(text.replace("versions = ", "others = "))
     with pytest.raises(InputError, match="10_benchmark measures anew"):
