@@ -171,6 +171,8 @@ def stored_epochs(connection: sqlite3.Connection) -> tuple[EpochState, ...]:
     Raises:
         sqlite3.Error: they cannot be read.
     """
+    if _pragma(connection, "user_version") == 0:
+        return ()  # its producer is just making the tables, or was killed before it could
     query = "SELECT epoch, accepted, committed, dropped, is_open FROM epochs ORDER BY epoch"
     return tuple(
         EpochState(epoch, accepted, committed, dropped, max(0, accepted - committed - dropped), bool(is_open))

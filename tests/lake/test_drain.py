@@ -20,6 +20,7 @@ import pytest
 from perfkit.errors import JournalError, LakeError
 from perfkit.journal import Journal, open_journal
 from perfkit.journal.reading import SlotReader, list_slots
+from perfkit.journal.slots import SlotFiles, hold_slot
 from perfkit.lake import drain, draining, journal_folder, open_lake
 from perfkit.lake.commits import commit_rows
 from perfkit.lake.delta import mark_schema, open_table
@@ -312,6 +313,18 @@ def test_slot_that_cannot_be_read_does_not_hold_up_the_others(lake: Path) -> Non
         result = drain(lake)
         assert result.rows == {"transfers": 2}
         assert "slot-007" in result.warnings[0]
+
+
+def test_slot_that_is_just_being_made_is_left_alone_and_removed_when_its_producer_died_over_it(lake: Path) -> None:
+    files = SlotFiles(journal_folder(lake), "slot-000")
+    files.folder.mkdir(parents=True)
+    files.database.touch()
+    producer = hold_slot(files)
+    assert producer is not None
+    result = drain(lake)
+    assert (result.slots, result.removed, result.warnings) == (1, (), ())
+    os.close(producer)
+    assert drain(lake).removed == ("slot-000",)
 
 
 def test_rows_of_a_newer_perfkit_wait(lake: Path) -> None:
