@@ -29,8 +29,8 @@ ALLOCATOR: Mapping[str, str] = MappingProxyType(
 SMALLEST_PROBED_BYTES = 64 * 2**10
 """Below, the pages that the interpreter itself takes drown the payload."""
 
-_QUIET_S = 0.002
-_LONGEST_WAIT = 50  # times _QUIET_S
+_QUIET_S = 0.01  # a connection that was closed is noticed within this
+_LONGEST_WAIT = 20  # times _QUIET_S
 _PAGE_BYTES = 4096  # no figure of resident memory is finer
 
 
@@ -43,24 +43,35 @@ class Footprint:
 
 
 def transfer_footprint(
-    send: Callable[[], object], wire_bytes: int, sender: Sender, is_shared: bool, usage: UsageConnection
+    encode: Callable[[], Encoded], sender: Sender, flags: int, is_shared: bool, usage: UsageConnection
 ) -> Footprint:
-    """What the first transfer of a fresh connection takes.
+    """What the first transfer of a fresh connection takes while both sides hold it.
+
+    What encoding takes and gives back before anything is sent counts only where it is more than all the rest: added up,
+    it would be charged to methods that need their memory at another time.
 
     Args:
-        send: the transfer.
-        wire_bytes: what it carries.
+        encode: makes what is carried, or hands over what is ready.
+        flags: what the receiver does with it.
         sender: the fresh connection; a pool's leases whole blocks, a fresh segment is as long as what it carries.
         is_shared: whether both sides map the same pages.
         usage: asks the receiver.
     """
-    peak_bytes = sum(_growth(send, usage))
-    mapped_bytes = (size_class(wire_bytes) if hasattr(sender, "lease") else wire_bytes) if is_shared else 0
-    return Footprint(max(mapped_bytes, peak_bytes - mapped_bytes, _PAGE_BYTES), peak_bytes)
+    _await_quiet(usage)
+    reset_peak_memory()
+    before = memory_usage()[0], usage.reset_peak()
+    encoded = encode()
+    encoding_bytes = memory_usage()[1] - before[0]
+    reset_peak_memory()
+    sender.send(encoded, flags)
+    peak_bytes = max(0, memory_usage()[1] - before[0]) + max(0, usage.peak_bytes() - before[1])
+    mapped_bytes = (size_class(encoded.wire_bytes) if hasattr(sender, "lease") else encoded.wire_bytes) * is_shared
+    resident_bytes = max(mapped_bytes, peak_bytes - mapped_bytes, encoding_bytes, _PAGE_BYTES)
+    return Footprint(resident_bytes, max(peak_bytes, encoding_bytes))
 
 
 def codec_footprint(stage: str, codec: Encoder, payload: Any, sender: Sender, usage: UsageConnection) -> Footprint:
-    """What encoding takes here, or decoding in the receiver.
+    """What an encoded payload holds here, or decoding takes in the receiver.
 
     What is written into a block takes no memory but the block's, which the transport counts.
     """
@@ -72,21 +83,19 @@ def codec_footprint(stage: str, codec: Encoder, payload: Any, sender: Sender, us
     ready = encode()  # the first use of a library takes memory that no later one takes
     if stage == "decode":
         sender.send(ready, FLAG_DECODE)  # the connection's own memory has grown to this size, too
-        grown_bytes = _growth(lambda: sender.send(ready, FLAG_DECODE), usage)[1]
+        _await_quiet(usage)
+        before_bytes = usage.reset_peak()
+        sender.send(ready, FLAG_DECODE)
+        grown_bytes = usage.peak_bytes() - before_bytes
     else:
         del ready
-        act = (lambda: codec.encode(payload)) if stage == "encode_into" else encode
-        grown_bytes = _growth(act, usage)[0]
-    return Footprint(max(grown_bytes, _PAGE_BYTES), grown_bytes)
-
-
-def _growth(act: Callable[[], object], usage: UsageConnection) -> tuple[int, int]:
-    """Growth of peak resident memory in this process and in the receiver while something is done."""
-    _await_quiet(usage)
-    reset_peak_memory()
-    before = memory_usage()[0], usage.reset_peak()
-    act()
-    return max(0, memory_usage()[1] - before[0]), max(0, usage.peak_bytes() - before[1])
+        _await_quiet(usage)
+        reset_peak_memory()
+        before_bytes = memory_usage()[0]
+        encoded = codec.encode(payload) if stage == "encode_into" else encode()
+        grown_bytes = memory_usage()[0] - before_bytes
+        del encoded
+    return Footprint(max(grown_bytes, _PAGE_BYTES), max(grown_bytes, 0))
 
 
 def _await_quiet(usage: UsageConnection) -> None:
