@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from perfkit import Engine, open_lake
-from perfkit.report import run_pipeline
+from perfkit.lake.maintenance import maintain
+from perfkit.report import NotebookResult, PipelineResult, run_pipeline
+from perfkit.report.records import Record
+from perfkit.workflows.tune import fit_run
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
 
+@pytest.fixture(scope="module")
+def in_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder where the pipeline runs once, for the tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("project"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def result(in_project: Path) -> PipelineResult:
+    return run_pipeline("default", {"preset": "smoke", "replay_budget_s": 10.0}, notebooks_folder=FOLDER)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_machine_is_measured_tuned_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = run_pipeline("default", {"preset": "smoke"}, notebooks_folder=FOLDER)
+def test_a_machine_is_measured_tuned_and_reported(result: PipelineResult, in_project: Path) -> None:
     assert [one.error for one in result.notebooks] == [""] * len(result.notebooks)
     assert result.status == "complete"
     assert "launches" in result.not_published  # two of them are too thin for the gate
     assert "not published: refused (" in " ".join(str(result).split())
-    assert not (tmp_path / "thresholds.toml").exists()
+    assert not (in_project / "thresholds.toml").exists()
     limits = 'min_launches = 2\nmin_observations = 1\nmax_uncertainty = "100%"'
-    (tmp_path / "perfkit.toml").write_text(f"[publish]\n{limits}\n")
+    (in_project / "perfkit.toml").write_text(f"[publish]\n{limits}\n")
     tuned = run_pipeline("tune", notebooks_folder=FOLDER)
     assert (tuned.published_version, tuned.not_published) == (1, "")
-    assert Engine.load(tmp_path / "perfkit.toml").decide(2**20).method
-    assert open_lake(tmp_path / "data" / "lake").versions()["transfers"] > 0
+    assert Engine.load(in_project / "perfkit.toml").decide(2**20).method
+    assert open_lake(in_project / "data" / "lake").versions()["transfers"] > 0
     for page in result.report_path.glob("*.html"):
         text = page.read_text()
         assert len(text) < 5_000_000
@@ -36,3 +52,34 @@ def test_a_machine_is_measured_tuned_and_reported(tmp_path: Path, monkeypatch: p
         assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
     records = {one.name: one for notebook in result.notebooks for one in notebook.records}
     assert records["observations"].value > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_report_is_computed_again_from_what_it_read(result: PipelineResult, in_project: Path) -> None:
+    """Identical figures after the rows were measured anew, deleted, compacted and removed from the disk."""
+    lake = open_lake(in_project / "data" / "lake")
+    first = {one.name: one for one in result.notebooks}
+    then = open_lake(lake.path, versions=first["30_tune"].versions)
+    fitted = fit_run(then).curves
+    (run_id,) = lake.runs.run_id.to_pyarrow().to_pylist()
+    lake.append_transfers(lake.observations_of(run_id).select(["run_id", "method", "payload_bytes", "latency_ns"]))
+    DeltaTable(lake.path / "transfers").delete(f"run_id = '{run_id}'")
+    maintain(lake, keep_replaced_hours=0)
+    assert lake.observations_of(run_id).num_rows == 0
+
+    for pipeline in ("analyse", "tune"):
+        again = run_pipeline(pipeline, as_of=result.report_path, notebooks_folder=FOLDER)
+        (notebook,) = again.notebooks
+        assert notebook.error == ""
+        assert notebook.versions == first[notebook.name].versions
+        assert figures(notebook) == figures(first[notebook.name])
+        assert again.published_version is None
+    assert figures(first["20_analysis"])
+    assert fit_run(then).curves == fitted
+
+
+def figures(notebook: NotebookResult) -> list[Record]:
+    """What was computed from the lake: not what a replay measured, and how it compares with what is in force now."""
+    of_today = ("regret", "published", "not published", "cost on")
+    return [one for one in notebook.records if not one.name.startswith(of_today)]
