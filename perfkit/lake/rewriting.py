@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perfkit.errors import LakeError
 from perfkit.lake.checkpoints import table_path
-from perfkit.lake.delta import ROWS_PER_ROW_GROUP, ConflictError, open_table
+from perfkit.lake.delta import ConflictError, open_table, writer_properties
 from perfkit.tables import plural
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def replace_rows(
             mode="overwrite",
             predicate=predicate,
             schema_mode="overwrite" if new_schema else None,
-            writer_properties=_writer_properties(),
+            writer_properties=writer_properties(rows.schema),
             **_commit(transactions),
         )
 
@@ -118,7 +118,7 @@ def delete_rows(table: DeltaTable, predicate: str) -> int:
         LakeError: the rows could not be deleted. The table stays at the version that it had.
     """
     with rewriting(table_path(table)):
-        metrics = table.delete(predicate, writer_properties=_writer_properties(), **_commit())
+        metrics = table.delete(predicate, writer_properties=_writer_properties(table), **_commit())
     return int(metrics.get("num_deleted_rows", 0))
 
 
@@ -131,7 +131,7 @@ def compact_files(table: DeltaTable) -> int:
     """
     with rewriting(table_path(table)):
         metrics = table.optimize.compact(
-            target_size=_TARGET_FILE_BYTES, writer_properties=_writer_properties(), **_commit()
+            target_size=_TARGET_FILE_BYTES, writer_properties=_writer_properties(table), **_commit()
         )
     return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
 
@@ -174,10 +174,10 @@ def _commit(transactions: Collection[Any] = ()) -> dict[str, Any]:
     }
 
 
-def _writer_properties() -> Any:
-    from deltalake import WriterProperties
+def _writer_properties(table: DeltaTable) -> Any:
+    import pyarrow as pa
 
-    return WriterProperties(compression="SNAPPY", max_row_group_size=ROWS_PER_ROW_GROUP)
+    return writer_properties(pa.schema(table.schema().to_arrow()))
 
 
 @contextmanager
