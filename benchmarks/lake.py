@@ -7,7 +7,7 @@ Then, in this process, with everything imported and after one call to warm up:
 * `drain_1m_s`: a journal of one million rows - one slot, appends of 1 000 rows with all columns of a transfer - is
   drained into an empty lake: read, decoded, committed, synced, trimmed. Every repetition has a fresh journal and lake.
 * `open_ms`: `open_lake(path).transfers` until the Ibis table is there.
-* `point_ms`: `Lake.find_transfer`: one row, all columns, by producer, epoch and sequence; a random row each time.
+* `point_ms`: `Lake.find_transfer` of an open lake: one row, all columns, by producer, epoch and sequence; random rows.
   `point_filter_ms` is the same as a filter of `Lake.transfers`, which has to look into every file.
 * `range_1m_ms`: observed_at, method, payload_bytes and latency_ns of a random stretch of time that holds about one
   million rows, as an Arrow table.

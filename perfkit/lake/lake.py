@@ -7,6 +7,7 @@ so that a notebook may stay open while a scheduled run appends.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +46,7 @@ class Lake:
         self.path = path
         self._versions = MappingProxyType(dict(versions))
         self._undrained = undrained
+        self._opened: dict[str, tuple[object, DeltaTable]] = {}
 
     @functools.cached_property
     def _connection(self) -> Any:
@@ -171,14 +173,20 @@ class Lake:
         return {name: -1 if table is None else int(table.version()) for name, table in tables.items()}
 
     def _open(self, name: str) -> DeltaTable | None:
+        """The table as it is now, only to be read: opening it takes longer than finding a row in it."""
         version = self._versions.get(name)
         if version == -1:
             return None
+        # Whatever changes a table adds an entry to its log; what replaces it, a migration's backup, has another folder.
+        state = _state_of_log(self.path / name / "_delta_log")
+        if name in self._opened and self._opened[name][0] == state:
+            return self._opened[name][1]
         table = open_table(self.path / name, version)
         if table is None and version is not None:
             raise LakeError(f"version {version} of table {self.path / name} cannot be read: there is no such table")
         if table is not None:
             refuse_newer(table)
+            self._opened[name] = (state, table)
         return table
 
     def _snapshot(self, name: str) -> ibis.Table:
@@ -231,6 +239,14 @@ class Lake:
 
     def _repr_html_(self) -> str:
         return self.to_table().to_html()
+
+
+def _state_of_log(log: Path) -> object:
+    """What differs after every commit, and when the folder is another one."""
+    try:
+        return log.stat().st_ino, sorted(os.listdir(log))  # noqa: PTH208 - only the names: a path each takes as long
+    except FileNotFoundError:
+        return None
 
 
 def _refuse_removed(path: Path, version: int, files: list[str]) -> None:
