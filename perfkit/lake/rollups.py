@@ -19,7 +19,9 @@ from perfkit.lake.delta import commit_rows, open_or_create, open_table
 from perfkit.lake.durability import sync_table
 from perfkit.lake.lake import Lake
 from perfkit.lake.rewriting import replace_rows
-from perfkit.schema import ROLLUP_COLUMNS, arrow_schema
+from perfkit.lake.rollup_expressions import ROLLED_UP_BY, dated, day_of
+from perfkit.lake.rollup_gaps import left_out
+from perfkit.schema import arrow_schema
 from perfkit.stats.histogram import GAMMA, ZERO_BUCKET, LogHistogram
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_duration
@@ -31,12 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROLLED_UP_BY", "RolledUp", "RollupQuantiles", "RollupResult", "day_number", "quantiles", "roll_up"]
 
-_DAY_S = 86_400
 _EPOCH = datetime.date(1970, 1, 1)
-_NAMES = tuple(column.name for column in ROLLUP_COLUMNS)
-ROLLED_UP_BY = _NAMES[: _NAMES.index("transfers")]
-"""What distinguishes a rollup from the others: the minute, and what the transfers agree in."""
-
 _TRANSFERS_MARK = "transfers"
 _FROZEN_MARK = "frozen before day"
 _SHOWN_QUANTILES = (0.5, 0.95, 0.99, 0.999)
@@ -91,7 +88,8 @@ def roll_up(
     Args:
         lake: the lake; nobody else may roll it up at the same time (`perfkit maintain` holds the lake's lock).
         first_day: days before it are left out.
-        freeze_before: days before it are not rebuilt again once they have rollups: their rows are about to be deleted.
+        freeze_before: days before it are rebuilt once more, and never again once they have rollups: their rows are
+            about to be deleted. Days that an earlier roll-up froze stay frozen.
         dry_run: only say which days would be rebuilt.
 
     Returns:
@@ -104,22 +102,24 @@ def roll_up(
     version_read = lake.versions()[
         "transfers"
     ]  # or an earlier one than is read: what comes meanwhile is seen next time
-    rows, kept = _sums(_dated(lake.transfers), "observed_at"), _sums(lake.rollups, "minute")
-    frozen_before = max(_mark(table, _FROZEN_MARK), day_number(freeze_before))
-    frozen = sorted(day for day in kept if day < frozen_before)
+    transfers = lake.transfers
+    rows, kept = _sums(dated(transfers), "observed_at"), _sums(lake.rollups, "minute")
+    # Days that are frozen now still have all their rows: what came since they were rolled up last is built in first.
+    already_frozen = _mark(table, _FROZEN_MARK)
+    frozen = sorted(day for day in kept if day < already_frozen)
     differing = (day for day in {*rows, *kept} if rows.get(day) != kept.get(day))
     changed = sorted(day for day in differing if day >= day_number(first_day) and day not in frozen)
     built = 0
     if table is not None and not dry_run:
-        marks = {_TRANSFERS_MARK: version_read, _FROZEN_MARK: frozen_before}
-        built = _commit(lake, table, changed, marks)
+        marks = {_TRANSFERS_MARK: version_read, _FROZEN_MARK: max(already_frozen, day_number(freeze_before))}
+        built = _commit(transfers, table, changed, marks)
     return RollupResult(
         rebuilt=tuple(_EPOCH + datetime.timedelta(day) for day in changed),
         frozen=len(frozen),
         transfers=sum(rows[day]["transfers"] + rows[day]["failures"] for day in changed if day in rows),
         rollups=built,
         version=-1 if table is None else int(table.version()),
-        warnings=_left_out(lake.transfers, [day for day in frozen if day in rows and rows[day] != kept[day]]),
+        warnings=left_out(transfers, lake.rollups, [day for day in frozen if day in rows and rows[day] != kept[day]]),
     )
 
 
@@ -131,11 +131,11 @@ def _mark(table: DeltaTable | None, name: str) -> int:
     return 0 if table is None else int(table.transaction_version(name) or 0)
 
 
-def _commit(lake: Lake, table: DeltaTable, days: Sequence[int], marks: Mapping[str, int]) -> int:
+def _commit(transfers: ibis.Table, table: DeltaTable, days: Sequence[int], marks: Mapping[str, int]) -> int:
     """Replace the rollups of some days by what their rows say, and say how many they are."""
     import pyarrow as pa
 
-    built, transfers = 0, lake.transfers
+    built = 0
 
     def build() -> Iterator[pyarrow.RecordBatch]:
         nonlocal built
@@ -298,24 +298,6 @@ def _histogram() -> Any:
     return histogram
 
 
-def _dated(transfers: ibis.Table) -> ibis.Table:
-    """Transfers with what a rollup adds up; those without a time are in no minute."""
-    dated = transfers.filter(transfers.observed_at.notnull())
-    return dated.mutate(
-        transfers=dated.ok.cast("int64"),
-        failures=(~dated.ok).cast("int64"),
-        payload_bytes=dated.ok.ifelse(dated.payload_bytes, 0),
-        latency_sum_ns=dated.ok.ifelse(dated.latency_ns, 0),
-        size_class=_size_class(dated.payload_bytes),
-    )
-
-
-def _size_class(payload_bytes: ibis.Value) -> ibis.Value:
-    import ibis
-
-    return ibis.greatest(payload_bytes, 1).log2().floor().cast("int32")
-
-
 def _bucket(latency_ns: ibis.Value) -> ibis.Value:
     """The bucket of `LogHistogram`."""
     import ibis
@@ -324,14 +306,10 @@ def _bucket(latency_ns: ibis.Value) -> ibis.Value:
     return ibis.ifelse(latency_ns <= 0, ZERO_BUCKET, (logarithm / math.log(GAMMA)).ceil().cast("int32"))
 
 
-def _day(moment: ibis.Value) -> ibis.Value:
-    return (moment.epoch_seconds() // _DAY_S).cast("int64")
-
-
 def _sums(rows: ibis.Table, moment: str) -> dict[int, dict[str, int]]:
     """What each day adds up to, by the number of the day."""
     sums = {name: rows[name].sum().cast("int64") for name in _CHECKED}
-    found = rows.group_by(day=_day(rows[moment])).agg(**sums).to_pyarrow().to_pylist()
+    found = rows.group_by(day=day_of(rows[moment])).agg(**sums).to_pyarrow().to_pylist()
     return {row.pop("day"): row for row in found}
 
 
@@ -343,7 +321,7 @@ def _build(transfers: ibis.Table, day: int) -> pyarrow.Table:
     schema = arrow_schema("rollups")
     begin = datetime.datetime.combine(_EPOCH, datetime.time(), datetime.UTC) + datetime.timedelta(day)
     observed_at = transfers.observed_at  # compared as it is stored: only the files of that day are read
-    rows = _dated(transfers.filter(observed_at >= begin, observed_at < begin + datetime.timedelta(1)))
+    rows = dated(transfers.filter(observed_at >= begin, observed_at < begin + datetime.timedelta(1)))
     rows = rows.mutate(minute=rows.observed_at.truncate("minute"), bucket=_bucket(rows.latency_ns))
     # What failed has no bucket; where everything failed, there is no histogram at all.
     buckets = _histogram()(rows.ok.ifelse(rows.bucket, ibis.null()))
@@ -379,19 +357,3 @@ def _within(days: Sequence[int]) -> str:
 
 def _midnight(day: int) -> str:
     return f"{(_EPOCH + datetime.timedelta(day)).isoformat()}T00:00:00Z"
-
-
-def _left_out(transfers: ibis.Table, frozen: Sequence[int]) -> tuple[str, ...]:
-    """What the rollups lack, of frozen days that do not add up to their rows.
-
-    Rows of runs may be left of such a day because they are pinned: these were counted, those of services came late.
-    """
-    undated = int(transfers.filter(transfers.observed_at.isnull()).count().to_pyarrow().as_py())
-    of_services = transfers.filter(transfers.run_id == "")
-    late = of_services.filter(_day(of_services.observed_at).isin(frozen)).count().to_pyarrow().as_py() if frozen else 0
-    warnings = []
-    if undated:
-        warnings.append(f"{plural(undated, 'transfer')} without a time: in no rollup, and never too old to be kept")
-    if late:
-        warnings.append(f"{plural(late, 'transfer')} came after their day was frozen: in no rollup")
-    return tuple(warnings)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,30 @@ def test_old_rows_go_young_rows_and_all_rollups_stay(lake: Lake) -> None:
     assert (again.rollups.rebuilt, again.rollups.frozen) == ((), 3)
     assert [one.rows_deleted for one in again.tables] == [0] * len(again.tables)
     assert quantiles(lake.rollups, ()).groups == before
+
+
+@pytest.mark.parametrize("run_id", ["", "run"])
+def test_what_came_after_the_last_roll_up_is_rolled_up_before_its_rows_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_id: str
+) -> None:
+    lake = open_lake(tmp_path / "lake")
+
+    class NineDaysAgo(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
+            return datetime.datetime.now(tz) - datetime.timedelta(9)
+
+    then = types.SimpleNamespace(**{**vars(datetime), "datetime": NineDaysAgo})
+    lake.append_transfers(rows(10, 9, run_id))
+    with monkeypatch.context() as patched:
+        patched.setattr("perfkit.lake.maintenance.datetime", then)
+        assert maintain(lake).tables[0].rows_deleted == 0
+    lake.append_transfers(rows(90, 9, run_id))  # the rest of that day
+    result = maintain(lake)
+    assert (len(result.rollups.rebuilt), result.rollups.transfers, result.rollups.warnings) == (1, 100, ())
+    assert row_count(lake) == 0
+    assert [one.histogram.count for one in quantiles(lake.rollups, ()).groups] == [100]
+    assert maintain(lake).rollups.frozen == 1
 
 
 def quantiles_of_all(lake: Lake) -> object:

@@ -176,6 +176,30 @@ def test_a_frozen_day_stays_when_its_rows_are_deleted_and_what_comes_late_is_nam
     assert rollup_rows(lake) == rows
 
 
+def test_a_day_that_was_rolled_up_in_part_is_rebuilt_before_it_is_frozen(lake: Lake) -> None:
+    lake.append_transfers(transfers(10, 0))
+    roll_up(lake)
+    lake.append_transfers(transfers(90, 0, seed=5))
+    result = roll_up(lake, freeze_before=DAY + datetime.timedelta(1))
+    assert (len(result.rebuilt), result.frozen, result.warnings) == (1, 0, ())
+    assert sum(row["transfers"] + row["failures"] for row in rollup_rows(lake)) == 100
+    lake.append_transfers(transfers(3, 0, seed=6))
+    assert (roll_up(lake).rebuilt, roll_up(lake).frozen) == ((), 1)
+
+
+def test_rows_of_runs_that_come_late_are_named_too_and_those_that_are_kept_are_not(lake: Lake) -> None:
+    lake.append_transfers(transfers(50, 0))
+    lake.append_transfers(transfers(20, 0, run_id="pinned", seed=1))
+    roll_up(lake, freeze_before=DAY + datetime.timedelta(1))
+    DeltaTable(lake.path / "transfers").delete("run_id = ''")
+    assert roll_up(lake).warnings == ()
+    late = transfers(4, 0, run_id="late", seed=2)
+    moments = pa.array([MIDNIGHT + datetime.timedelta(hours=20)] * 4, pa.timestamp("us", tz="UTC"))
+    lake.append_transfers(late.set_column(late.column_names.index("observed_at"), "observed_at", moments))
+    lake.append_transfers(transfers(3, 0, seed=5))
+    assert "7 transfers came after their day was frozen" in str(roll_up(lake))
+
+
 def test_rows_of_a_day_that_was_never_rolled_up_are_counted_however_late(lake: Lake) -> None:
     lake.append_transfers(transfers(50, 5))
     roll_up(lake, freeze_before=DAY + datetime.timedelta(4))
