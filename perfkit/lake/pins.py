@@ -36,7 +36,8 @@ class Pin:
         name: name of the pin's file; letters, digits, dots, hyphens and underscores.
         versions: version by table; a table that is not named is not pinned.
         run_id: a run whose rows survive retention; empty for a pin of versions.
-        keeper: path whose existence keeps the pin, relative to the lake's folder; empty: until it is unpinned.
+        keeper: path whose existence keeps the pin, relative to the lake's folder, both without symbolic links; empty:
+            until it is unpinned.
         pinned_at: when, in UTC, ISO 8601.
     """
 
@@ -67,7 +68,8 @@ def pin(lake: Lake, name: str, versions: Mapping[str, int], keeper: str | Path =
         InputError: the name cannot be that of a file.
         LakeError: the file cannot be written; nothing was pinned.
     """
-    relative = os.path.relpath(keeper, lake.path) if str(keeper) else ""
+    # Without links: where the lake is one, ".." of the path that people write is another folder than ".." on disk.
+    relative = os.path.relpath(os.path.realpath(keeper), os.path.realpath(lake.path)) if str(keeper) else ""
     kept = {table: version for table, version in versions.items() if version >= 0}
     return _write(lake, Pin(name, kept, keeper=relative, pinned_at=_now()))
 
@@ -127,7 +129,7 @@ def active_pins(lake: Lake) -> tuple[Pin, ...]:
     Raises:
         LakeError: as `all_pins`.
     """
-    return tuple(one for one in all_pins(lake) if not one.keeper or (lake.path / one.keeper).exists())
+    return tuple(one for one in all_pins(lake) if not one.keeper or _keeper_exists(lake, one.keeper))
 
 
 def pinned_runs(lake: Lake) -> frozenset[str]:
@@ -137,6 +139,16 @@ def pinned_runs(lake: Lake) -> frozenset[str]:
         LakeError: as `all_pins`.
     """
     return frozenset(one.run_id for one in active_pins(lake) if one.run_id)
+
+
+def _keeper_exists(lake: Lake, keeper: str) -> bool:
+    """Whether a keeper is found from where the lake is on disk, or from where people see it.
+
+    The latter finds it when the lake was moved after it was pinned, and a link left in its place. A pin that holds too
+    long takes room; one that ends too early costs what it keeps.
+    """
+    on_disk, as_seen = Path(lake.path).resolve(), Path(os.path.abspath(lake.path))  # noqa: PTH100 - keeps links
+    return any(Path(os.path.normpath(folder / keeper)).exists() for folder in (on_disk, as_seen))
 
 
 def _file(lake: Lake, name: str) -> Path:

@@ -53,6 +53,38 @@ def test_the_keeper_is_relative_to_the_lake_so_that_both_can_be_moved_together(l
     assert len(active_pins(open_lake(moved / "lake"))) == 1
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Lake:
+    """A lake that is a link to a folder at another depth, with a report beside the link."""
+    for folder in ("disk/deep/er/lake", "project/data", "project/reports/one"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "project" / "data" / "lake").symlink_to(tmp_path / "disk" / "deep" / "er" / "lake")
+    return open_lake(tmp_path / "project" / "data" / "lake")
+
+
+def test_a_keeper_is_found_from_a_lake_behind_a_link_however_the_lake_is_named(
+    linked: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "project" / "reports" / "one"
+    pin(linked, "report-1", {"transfers": 7}, keeper=report)
+    monkeypatch.chdir(tmp_path / "project")
+    names = (linked.path, "data/lake", tmp_path / "disk/deep/er/lake", "../disk/deep/er/lake")
+    assert [len(active_pins(open_lake(name))) for name in names] == [1] * 4
+    pin(open_lake("data/lake"), "report-1", {"transfers": 7}, keeper="reports/one")
+    assert [len(active_pins(open_lake(name))) for name in names] == [1] * 4
+    report.rmdir()
+    assert [len(active_pins(open_lake(name))) for name in names] == [0] * 4
+
+
+def test_a_keeper_is_found_when_the_lake_was_moved_and_a_link_left_in_its_place(lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    pin(lake, "report-1", {"transfers": 7}, keeper=tmp_path / "reports")
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    lake.path.rename(tmp_path / "disk" / "deep" / "lake")
+    lake.path.symlink_to(tmp_path / "disk" / "deep" / "lake")
+    assert len(active_pins(lake)) == 1
+
+
 def test_a_pin_is_released_once(lake: Lake) -> None:
     pin(lake, "report-1", {"transfers": 7})
     assert unpin(lake, "report-1")
