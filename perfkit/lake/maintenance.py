@@ -14,7 +14,7 @@ from perfkit.errors import InputError, LakeError
 from perfkit.lake.checkpoints import checkpoint, clean_log, log_needed_from
 from perfkit.lake.delta import open_table, refuse_other_schema
 from perfkit.lake.durability import sync_table
-from perfkit.lake.lake import LAKE_TABLES, Lake
+from perfkit.lake.lake import LAKE_TABLES, Lake, open_lake
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.maintenance_result import MaintenanceResult, TableUpkeep, UpkeepProgress
 from perfkit.lake.pins import active_pins, all_pins, pinned_runs, unpin
@@ -70,7 +70,8 @@ def maintain(
     it was or with a part of the work done; running it again does the rest.
 
     Args:
-        lake: the lake; drained before, so that what waits in the journal is rolled up, too.
+        lake: the lake; drained before, so that what waits in the journal is rolled up, too. Whatever versions it was
+            opened at, it is the newest ones that are maintained.
         keep_rows_days: transfers and decisions of this many whole days (UTC) stay, beside today's; 1 or more.
         keep_rollups_days: likewise rollups and events; not fewer than `keep_rows_days`.
         keep_runs: further runs whose rows stay, such as those behind the thresholds in force.
@@ -90,6 +91,7 @@ def maintain(
     _check_limits(keep_rows_days, keep_rollups_days, keep_replaced_hours)
     if not lake.path.is_dir():
         raise LakeError(f"lake {lake.path} does not exist; give the folder that holds transfers/ and runs/")
+    lake = open_lake(lake.path)  # what it was opened at, or shows of the journal, must not decide what is deleted
     today = datetime.datetime.now(datetime.UTC).date()
     limits = _Limits(
         rows_before=today - datetime.timedelta(keep_rows_days),

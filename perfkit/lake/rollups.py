@@ -17,7 +17,7 @@ from perfkit.errors import UnknownNameError
 from perfkit.lake.checkpoints import checkpoint_if_due
 from perfkit.lake.delta import commit_rows, open_or_create, open_table
 from perfkit.lake.durability import sync_table
-from perfkit.lake.lake import Lake
+from perfkit.lake.lake import Lake, open_lake
 from perfkit.lake.rewriting import replace_rows
 from perfkit.lake.rollup_expressions import ROLLED_UP_BY, dated, day_of
 from perfkit.lake.rollup_gaps import left_out
@@ -87,6 +87,7 @@ def roll_up(
 
     Args:
         lake: the lake; nobody else may roll it up at the same time (`perfkit maintain` holds the lake's lock).
+            Whatever versions it was opened at, it is the newest rows that are rolled up.
         first_day: days before it are left out.
         freeze_before: days before it are rebuilt once more, and never again once they have rollups: their rows are
             about to be deleted. Days that an earlier roll-up froze stay frozen.
@@ -98,6 +99,7 @@ def roll_up(
     Raises:
         LakeError: a table cannot be read or written; the rollups are as they were.
     """
+    lake = open_lake(lake.path)
     table = open_table(lake.path / "rollups") if dry_run else _open_for_writing(lake)
     version_read = lake.versions()[
         "transfers"

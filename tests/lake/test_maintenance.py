@@ -113,6 +113,18 @@ def test_what_came_after_the_last_roll_up_is_rolled_up_before_its_rows_go(
     assert maintain(lake).rollups.frozen == 1
 
 
+def test_a_lake_that_was_opened_at_earlier_versions_is_maintained_as_it_is_now(lake: Lake) -> None:
+    roll_up(lake)
+    earlier = open_lake(lake.path, versions=lake.versions())
+    lake.append_transfers(rows(15, 10))
+    assert roll_up(earlier).transfers == 35
+    lake.append_transfers(rows(5, 10))
+    result = maintain(earlier)
+    assert (result.tables[0].rows_deleted, result.rollups.transfers) == (80, 40)
+    assert row_count(lake) == 60
+    assert sum(one.histogram.count for one in quantiles(lake.rollups, ()).groups) == 140
+
+
 def quantiles_of_all(lake: Lake) -> object:
     roll_up(lake)
     return quantiles(lake.rollups, ()).groups
