@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from perfkit.lake.checkpoints import checkpoint_if_due
 from perfkit.lake.commits import commit_built
 from perfkit.lake.drain_result import DrainProgress, DrainResult
 from perfkit.lake.durability import sync_table
+from perfkit.lake.journal_source import refuse_other_journal
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.pending import Chunk, collect, read_marks
 from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
@@ -37,8 +37,6 @@ __all__ = ["drain", "drain_unlocked"]
 _CHUNK_BYTES = 64 * 2**20
 _CHUNK_ROWS = 500_000
 """Together they bound memory: some 300 MB, however much waits."""
-
-_SOURCE_FILE = "journal.source"
 
 
 def drain(
@@ -64,7 +62,7 @@ def drain(
 
     Raises:
         LakeError: another process held the lake all the time; the lake cannot be written to; it is of another schema;
-            or it takes its rows from another journal. What is not drained stays in the journal.
+            or it has rows of another journal. What is not drained stays in the journal.
 
     >>> print(drain("a/folder/that/does/not/exist"))
     Drained 0 rows of 0 slots in 0.0 s
@@ -84,7 +82,7 @@ def drain_unlocked(lake: Path, journal: Path, progress: Callable[[DrainProgress]
         LakeError: as `drain`.
     """
     begun_s = time.monotonic()
-    _refuse_other_journal(lake, journal)
+    refuse_other_journal(lake, journal)
     work = _Drain(lake, journal, progress or (lambda _: None), begun_s)
     with contextlib.ExitStack() as stack:
         slots = list_slots(journal)
@@ -198,22 +196,3 @@ class _Drain:
             warnings=tuple(self.warnings),
             seconds=time.monotonic() - self.begun_s,
         )
-
-
-def _refuse_other_journal(lake: Path, journal: Path) -> None:
-    """Marks are kept by slot, and every journal begins with the same slot names: two journals would hide rows."""
-    file = lake / _SOURCE_FILE
-    relative = os.path.relpath(journal, lake)
-    try:
-        earlier = file.read_text(encoding="utf-8") if file.exists() else ""
-        if earlier == relative:
-            return
-        if earlier and list_slots(lake / earlier):
-            raise LakeError(
-                f"lake {lake} takes its rows from the journal {lake / earlier}, got {journal}; drain that one into a "
-                "lake of its own"
-            )
-        lake.mkdir(parents=True, exist_ok=True)
-        file.write_text(relative, encoding="utf-8")
-    except OSError as error:
-        raise LakeError(f"{file} cannot be read or written: {error}; check the permissions of {lake}") from error

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -368,15 +369,49 @@ def test_lake_that_cannot_be_made_says_what_to_check(tmp_path: Path) -> None:
     assert drain(tmp_path / "lake").rows == {"transfers": 1}
 
 
-def test_lake_takes_the_rows_of_one_journal_only(lake: Path, tmp_path: Path) -> None:
-    """Another journal has a slot of the same name: the marks of the first would hide its rows."""
+def test_rows_of_another_journal_are_refused_and_stay_in_it(lake: Path, tmp_path: Path) -> None:
+    """Another journal has a slot of the same name: the marks of the first would hide and trim its rows."""
+    with open_journal(tmp_path / "other") as earlier:
+        earlier.append("transfers", transfers(5))
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(1))
+    assert drain(lake).removed == ("slot-000",)  # nothing waits in the first any more
+    with pytest.raises(LakeError, match=r"takes its rows from the journal .*got .*other"):
+        drain(lake, journal=tmp_path / "other")
+    assert drain(tmp_path / "lake of its own", journal=tmp_path / "other").rows == {"transfers": 5}
+
+
+def test_journal_that_gave_no_rows_yet_may_be_another(lake: Path, tmp_path: Path, monkeypatch: Any) -> None:
     for folder in (journal_folder(lake), tmp_path / "other"):
         with open_journal(folder) as journal:
             journal.append("transfers", transfers(1))
-            if folder == journal_folder(lake):
-                drain(lake)
-    with journal_of(lake), pytest.raises(LakeError, match=r"takes its rows from the journal .*got .*other"):
-        drain(lake, journal=tmp_path / "other")
+    with monkeypatch.context() as patched:
+        patched.setattr(draining, "collect", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            drain(lake)
+    assert drain(lake, journal=tmp_path / "other").rows == {"transfers": 1}
+    with pytest.raises(LakeError, match="takes its rows from"):
+        drain(lake)
+
+
+@pytest.mark.parametrize("move", ["together", "the lake, and leave a link", "remove the journal"])
+def test_the_same_journal_is_known_after_a_move(lake: Path, tmp_path: Path, move: str) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(1))
+    drain(lake)
+    if move == "together":
+        lake = lake.parent.rename(tmp_path / "elsewhere") / "lake"
+    elif move == "remove the journal":
+        shutil.rmtree(journal_folder(lake))
+    else:
+        (tmp_path / "disk" / "of mine").mkdir(parents=True)
+        lake.rename(tmp_path / "disk" / "of mine" / "lake")
+        lake.symlink_to(tmp_path / "disk" / "of mine" / "lake")
+    for _ in range(2):
+        with journal_of(lake) as journal:
+            journal.append("transfers", transfers(1))
+        assert drain(lake).rows == {"transfers": 1}
+    assert len(keys_of(lake)) == 3
 
 
 def test_lake_of_an_older_schema_waits_for_its_migration(lake: Path) -> None:
