@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perfkit.errors import LakeError
 from perfkit.lake.checkpoints import sync_files
@@ -18,8 +19,12 @@ from perfkit.lake.lake import LAKE_TABLES, Lake
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.maintenance_result import UpkeepProgress
 from perfkit.lake.migration_result import MigratedTable, MigrationResult
-from perfkit.lake.migration_table import migrate_table
+from perfkit.lake.migration_table import migrate_table, needs_settling, settle_table
 from perfkit.lake.records import table_schema
+from perfkit.lake.rewriting import table_at
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 __all__ = ["migrate"]
 
@@ -47,25 +52,30 @@ def migrate(
 
     Raises:
         LakeError: the lake does not exist, is in use or of a newer schema; a figure would change; the disk refused. The
-            table that it happened to is as it was, and the message says where the backup is.
+            table that it happened to holds what it held: where a figure differs after the commit, the version before
+            it is restored. The message says where the backup is, and when to go back to it. A table that could not be
+            made durable is migrated, and running it again does the rest.
     """
     if not lake.path.is_dir():
         raise LakeError(f"lake {lake.path} does not exist; give the folder that holds transfers/ and runs/")
     tell = progress or (lambda _: None)
     if dry_run:
         return _rehearse(lake, tell)
-    if not _outdated(lake.path):
+    if not _outdated(lake.path) and not _unsettled(lake.path):
         return MigrationResult(str(lake.path), dry_run, ())
     with hold_lake(lake.path, "migrate", _WAIT_S):
+        settled = _unsettled(lake.path)
+        for name in settled:
+            settle_table(table_at(lake.path / name), table_schema(name))
         outdated = _outdated(lake.path)
         if not outdated:
-            return MigrationResult(str(lake.path), dry_run, ())
+            return MigrationResult(str(lake.path), dry_run, (), settled=settled)
         backup = _back_up(lake.path)
         try:
             tables = _migrate_tables(lake.path, outdated, tell)
         except LakeError as error:
             raise LakeError(f"{error}. The lake as it was is in {backup}") from error
-    return MigrationResult(str(lake.path), dry_run, tables, str(backup))
+    return MigrationResult(str(_named(lake.path)), dry_run, tables, str(backup), settled)
 
 
 def _migrate_tables(lake: Path, names: list[str], tell: Callable[[UpkeepProgress], None]) -> tuple[MigratedTable, ...]:
@@ -78,25 +88,35 @@ def _migrate_tables(lake: Path, names: list[str], tell: Callable[[UpkeepProgress
 
 def _rehearse(lake: Lake, tell: Callable[[UpkeepProgress], None]) -> MigrationResult:
     outdated = _outdated(lake.path)
+    unsettled = _unsettled(lake.path)
     if not outdated:
-        return MigrationResult(str(lake.path), True, ())
+        return MigrationResult(str(lake.path), True, (), settled=unsettled)
+    beside = _named(lake.path).absolute()
     with (
         _explained(lake.path),
-        tempfile.TemporaryDirectory(prefix=f"{lake.path.name}-rehearsal-", dir=lake.path.absolute().parent) as folder,
+        tempfile.TemporaryDirectory(prefix=f"{beside.name}-rehearsal-", dir=beside.parent) as folder,
     ):
         for name in outdated:
             _link_folder(lake.path / name, Path(folder, name))
         tables = _migrate_tables(Path(folder), outdated, tell)
-    return MigrationResult(str(lake.path), True, tables)
+    return MigrationResult(str(lake.path), True, tables, settled=unsettled)
 
 
 def _outdated(lake: Path) -> list[str]:
     """The tables to migrate. Raises `LakeError` for a lake of a newer schema, before anything is changed."""
-    tables = {name: open_table(lake / name) for name in LAKE_TABLES}
-    existing = {name: table for name, table in tables.items() if table is not None}
+    existing = _existing(lake)
     for table in existing.values():
         refuse_newer(table)
     return [name for name, table in existing.items() if needs_migration(table, table_schema(name))]
+
+
+def _unsettled(lake: Path) -> tuple[str, ...]:
+    return tuple(name for name, table in _existing(lake).items() if needs_settling(table, table_schema(name)))
+
+
+def _existing(lake: Path) -> dict[str, DeltaTable]:
+    tables = {name: open_table(lake / name) for name in LAKE_TABLES}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------
@@ -104,7 +124,7 @@ def _outdated(lake: Path) -> list[str]:
 
 def _back_up(lake: Path) -> Path:
     """A copy of the lake beside it, of linked files: files of a Delta table are added and removed, never changed."""
-    now = datetime.datetime.now(datetime.UTC)
+    now, lake = datetime.datetime.now(datetime.UTC), _named(lake)
     backup = lake.with_name(f"{lake.name}-backup-{now:%Y%m%dT%H%M%S.%fZ}")
     partial = lake.with_name(f"{lake.name}-backup.partial")
     with _explained(lake):
@@ -114,6 +134,11 @@ def _back_up(lake: Path) -> Path:
         partial.rename(backup)
         sync_files([backup])
     return backup
+
+
+def _named(lake: Path) -> Path:
+    """A path with a name that another can be put beside: "." and ".." have none."""
+    return lake.resolve() if lake.name in ("", "..") else lake
 
 
 def _link_folder(source: Path, target: Path) -> None:

@@ -53,12 +53,14 @@ class MigrationResult:
         dry_run: the lake itself was not changed.
         tables: those that were migrated; none when the lake is of today's schema.
         backup: folder with the lake as it was; empty when nothing was migrated, or in a dry run.
+        settled: tables whose rows an earlier migration had committed when it was killed, and that were finished now.
     """
 
     lake: str
     dry_run: bool
     tables: tuple[MigratedTable, ...]
     backup: str = ""
+    settled: tuple[str, ...] = ()
 
     def to_table(self) -> ResultTable:
         """One row per migrated table; how to go back, below."""
@@ -77,15 +79,21 @@ class MigrationResult:
         return ResultTable(f"Migration of {self.lake}", columns if rows else (), rows, notes, align_right=(1, 2, 3, 4))
 
     def _notes(self) -> tuple[str, ...]:
+        settled = (self._settled_note(),) if self.settled else ()
         if not self.tables:
-            return ("Nothing to do: every table is of today's schema.",)
+            return settled or ("Nothing to do: every table is of today's schema.",)
         if self.dry_run:
-            return ("Dry run: rehearsed on a copy, which is removed again; the lake was not changed.",)
+            return (*settled, "Dry run: rehearsed on a copy, which is removed again; the lake was not changed.")
         lake, backup = shlex.quote(self.lake), shlex.quote(self.backup)
         return (
+            *settled,
             f"The lake as it was is kept in {self.backup}; remove it when you do not need it any more.",
             f"To go back: mv {lake} {lake}-migrated && mv {backup} {lake}",
         )
+
+    def _settled_note(self) -> str:
+        begun = f"An earlier migration was killed after it had rewritten {', '.join(self.settled)}"
+        return f"{begun}: {'to be finished' if self.dry_run else 'finished'}. Its backup is beside the lake."
 
     def to_plain(self) -> dict[str, Any]:
         """The result as values that JSON can hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import LakeError
 from perfkit.lake.checkpoints import checkpoint, table_path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow
     from deltalake import DeltaTable
 
-__all__ = ["migrate_table"]
+__all__ = ["migrate_table", "needs_settling", "settle_table"]
 
 _ROWS = "rows"
 
@@ -37,21 +37,27 @@ def migrate_table(path: Path, schema: pyarrow.Schema) -> MigratedTable:
         length).
 
     Raises:
-        LakeError: a figure changed, the disk refused, or another process wrote to the table; the table is as it was.
+        LakeError: a figure changed, the disk refused, or another process wrote to the table. The table holds what it
+            held: before the commit nothing was changed, after it the version before is restored. Where the message says
+            that this failed, too, go back to the backup. Also as `settle_table`.
     """
     import pyarrow as pa
 
     table = table_at(path)
     version, marked = table_schema_version(table), mark_schema(schema)
-    rewrite = _Rewrite(table, version, marked)
+    rewrite, version_before = _Rewrite(table, version, marked), int(table.version())
     try:
         reader = pa.RecordBatchReader.from_batches(marked, rewrite.batches())
         replace_rows(table, reader, predicate=None, marks={}, new_schema=True)
     except LakeError as error:
         raise rewrite.failure or error from error
-    _settle(table, marked)
-    checks = _compare(rewrite.before, _totals_of(table, rewrite.columns))
-    _refuse_changes(path, checks, "was written differently than it was read")
+    try:
+        checks = _compare(rewrite.before, _totals_of(table, rewrite.columns))
+        _refuse_changes(path, checks, "was written differently than it was read")
+    except (LakeError, OSError, pa.ArrowException) as error:
+        _restore(table, version_before, error)
+        raise LakeError(f"{error}; version {version_before} of table {path} was restored") from error
+    settle_table(table, marked)
     return MigratedTable(path.name, version, SCHEMA_VERSION, rewrite.before[_ROWS], checks)
 
 
@@ -142,14 +148,49 @@ def _refuse_changes(path: Path | str, checks: tuple[Check, ...], what: str) -> N
         raise LakeError(f"table {path} {what}: {'; '.join(changed)}. Report it with this message")
 
 
-def _settle(table: DeltaTable, schema: pyarrow.Schema) -> None:
-    """Give the table the properties that a new one would have, and make it durable."""
-    from deltalake import PostCommitHookProperties
+def _restore(table: DeltaTable, version: int, reason: Exception) -> None:
+    from deltalake import CommitProperties
 
+    try:
+        with rewriting(table_path(table)):
+            table.restore(
+                version,
+                commit_properties=CommitProperties(max_commit_retries=0),
+                post_commithook_properties=_hooks_off(),
+            )
+        sync_table(table)
+    except LakeError as error:
+        raise LakeError(
+            f"{reason}; version {version} could not be restored: {error}. Do not use this table: go back to the backup"
+        ) from error
+
+
+def needs_settling(table: DeltaTable, schema: pyarrow.Schema) -> bool:
+    """Whether a migration was killed after it had committed the rows of a table, and before `settle_table` was done."""
+    properties = table.metadata().configuration
+    wanted = table_properties(schema)
+    return table_schema_version(table) == SCHEMA_VERSION and any(
+        properties.get(name) != value for name, value in wanted.items()
+    )
+
+
+def settle_table(table: DeltaTable, schema: pyarrow.Schema) -> None:
+    """Make a migrated table durable, and give it the properties that a new one would have.
+
+    Raises:
+        LakeError: the disk refused; the rows are migrated, and running the migration again does the rest.
+    """
+    sync_table(table)  # before the properties, which say that it was done
     with rewriting(table_path(table)):
         table.alter.set_table_properties(
             table_properties(schema),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+            post_commithook_properties=_hooks_off(),
         )
         checkpoint(table)
     sync_table(table)
+
+
+def _hooks_off() -> Any:
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)

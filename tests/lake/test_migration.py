@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import shutil
-import subprocess
-import sys
-import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from perfkit.lake import Lake, RunRecord, migration_table, open_lake
 from perfkit.lake.delta import mark_schema, table_schema_version
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.migration import migrate
+from perfkit.lake.migration_result import MigrationResult
 from perfkit.lake.migration_steps import STEPS
 from perfkit.lake.pins import pin
 from perfkit.lake.records import run_schema
@@ -28,15 +27,6 @@ from perfkit.schema import PRODUCER_COLUMNS, SCHEMA_VERSION, TRANSFER_COLUMNS, a
 
 MOMENT = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 ADDED_IN_2 = ("producer", "epoch", "producer_sequence")
-
-MIGRATE = """
-import sys
-import deltalake, ibis, pyarrow.dataset
-from perfkit.lake import open_lake
-from perfkit.lake.migration import migrate
-print("ready", flush=True)
-migrate(open_lake(sys.argv[1]))
-"""
 
 
 def schema_1() -> pa.Schema:
@@ -199,6 +189,38 @@ def test_a_step_that_loses_something_is_found_before_the_commit(
     assert stored(lake) == before
 
 
+def test_a_figure_that_differs_after_the_commit_restores_the_table(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stored(lake)
+    monkeypatch.setattr(migration_table, "_totals_of", lambda table, columns: Counter({"rows": 99}))
+    with pytest.raises(LakeError, match=r"written differently.*99 after.*version 2 of table .* was restored.*backup"):
+        migrate(lake)
+    assert table_schema_version(DeltaTable(lake.path / "transfers")) == 1
+    assert stored(lake) == before
+    monkeypatch.undo()
+    assert migrate(lake).tables[0].rows == 3000
+
+
+def test_a_table_that_cannot_be_restored_sends_back_to_the_backup(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: DeltaTable, version: int, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(migration_table, "_totals_of", lambda table, columns: Counter({"rows": 99}))
+    monkeypatch.setattr(DeltaTable, "restore", refuse)
+    with pytest.raises(LakeError, match=r"could not be restored: .*No space.*go back to the backup.*lake-backup"):
+        migrate(lake)
+
+
+@pytest.mark.parametrize("name", [".", "../lake/."])
+def test_a_lake_that_is_the_current_folder_is_backed_up_beside_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(lake.path)
+    assert migrate(open_lake(name), dry_run=True).tables
+    result = migrate(open_lake(name))
+    assert [file.name for file in lake.path.parent.iterdir() if file.name != "lake"] == [Path(result.backup).name]
+    assert "mv . " not in str(result)
+
+
 def test_a_step_that_makes_what_does_not_fit_is_an_error_with_the_column(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,28 +245,39 @@ def test_a_lake_that_is_in_use_or_missing_is_left_alone(
     assert len(stored(lake)) == 3000
 
 
-def test_killed_at_any_moment_it_leaves_the_old_table_or_the_new_one(lake: Lake, tmp_path: Path) -> None:
-    expected = [row["latency_ns"] for row in stored(lake)]
-    original = tmp_path / "original"
-    shutil.copytree(lake.path, original)
-    seen = set()
-    for delay_s in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2):
-        shutil.rmtree(lake.path)
-        shutil.copytree(original, lake.path)
-        process = subprocess.Popen([sys.executable, "-c", MIGRATE, str(lake.path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay_s)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        version = table_schema_version(DeltaTable(lake.path / "transfers"))
-        seen.add(version)
-        assert [row["latency_ns"] for row in stored(lake)] == expected
-        migrate(lake)
-        assert table_schema_version(DeltaTable(lake.path / "transfers")) == SCHEMA_VERSION
-        assert [row["latency_ns"] for row in stored(lake)] == expected
-    assert 1 in seen
+@pytest.mark.parametrize(
+    ("where", "call", "when", "version", "settled"),
+    [
+        ("perfkit.lake.migration:_link", 2, "after", 1, ()),
+        ("perfkit.lake.migration:migrate_table", 1, "before", 1, ()),
+        ("perfkit.lake.migration_table:_at_version", 2, "before", 1, ()),
+        ("perfkit.lake.migration_table:replace_rows", 1, "after", SCHEMA_VERSION, ("transfers",)),
+        ("perfkit.lake.migration_table:sync_table", 1, "after", SCHEMA_VERSION, ("transfers",)),
+        ("perfkit.lake.migration_table:checkpoint", 1, "before", SCHEMA_VERSION, ()),
+    ],
+)
+def test_killed_in_the_middle_it_leaves_the_old_table_or_the_new_one_and_can_be_run_again(
+    lake: Lake,
+    kill_at: Callable[[str, Path, str, int, str], None],
+    where: str,
+    call: int,
+    when: str,
+    version: int,
+    settled: tuple[str, ...],
+) -> None:
+    expected = stored(lake)
+    kill_at("perfkit.lake.migration:migrate", lake.path, where, call, when)
+    assert table_schema_version(DeltaTable(lake.path / "transfers")) == version
+    assert stored(lake) == expected
+    assert migrate(lake, dry_run=True).settled == settled
+    result = migrate(lake)
+    assert (len(result.tables), result.settled) == (version == 1, settled)
+    assert not settled or "was killed after it had rewritten transfers" in str(result)
+    table = DeltaTable(lake.path / "transfers")
+    assert table_schema_version(table) == SCHEMA_VERSION
+    assert table.metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+    assert stored(lake) == expected
+    assert migrate(lake) == MigrationResult(str(lake.path), False, ())
 
 
 def test_the_result_renders_itself(lake: Lake) -> None:
