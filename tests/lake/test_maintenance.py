@@ -7,11 +7,9 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,16 +23,6 @@ from perfkit.lake.lock import hold_lake
 from perfkit.lake.maintenance import maintain
 from perfkit.lake.pins import pin, pin_run
 from perfkit.lake.rollups import quantiles, roll_up
-
-MAINTAIN = """
-import sys
-import deltalake, ibis, pyarrow
-from perfkit.lake import open_lake
-from perfkit.lake.maintenance import maintain
-open_lake(sys.argv[1]).transfers.count().to_pyarrow()
-print("ready", flush=True)
-maintain(open_lake(sys.argv[1]), keep_replaced_hours=0)
-"""
 
 
 def rows(count: int, days_ago: int, run_id: str = "") -> pa.Table:
@@ -309,21 +297,35 @@ def test_a_lake_that_cannot_be_written_says_what_to_check() -> None:
         maintain(open_lake("/proc/sys"))
 
 
-def test_killed_at_any_moment_it_leaves_every_row_counted_once_and_can_be_run_again(lake: Lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("where", "call", "when", "rows_left"),
+    [
+        ("perfkit.lake.rollups:_build", 3, "before", 120),  # rollups are being written
+        ("perfkit.lake.rollups:replace_rows", 1, "after", 120),  # committed, not yet durable
+        ("perfkit.lake.maintenance:delete_rows", 1, "after", 60),
+        ("perfkit.lake.maintenance:compact_files", 1, "after", 60),
+        ("perfkit.lake.maintenance:remove_files", 2, "before", 60),  # the first call only says which
+        ("perfkit.lake.maintenance:checkpoint", 2, "before", 60),  # that of the pinned version
+        ("perfkit.lake.maintenance:clean_log", 1, "before", 60),
+        ("pathlib:Path.unlink", 3, "after", 60),  # in the middle of cleaning the log
+    ],
+)
+def test_killed_in_the_middle_it_leaves_every_row_counted_once_and_can_be_run_again(
+    lake: Lake,
+    kill_at: Callable[[str, Path, str, int, str], None],
+    where: str,
+    call: int,
+    when: str,
+    rows_left: int,
+) -> None:
     versions = lake.versions()
     expected = lake.transfers.to_pyarrow().to_pylist()
     pin(lake, "start", versions)
-    for delay_s in (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3):
-        process = subprocess.Popen([sys.executable, "-c", MAINTAIN, str(lake.path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay_s)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        assert row_count(lake) in (60, 120)
-        assert open_lake(lake.path, versions=versions).transfers.to_pyarrow().to_pylist() == expected
-    maintain(lake, keep_replaced_hours=0)
+    kill_at("perfkit.lake.maintenance:maintain", lake.path, where, call, when)
+    assert row_count(lake) == rows_left
+    assert open_lake(lake.path, versions=versions).transfers.to_pyarrow().to_pylist() == expected
+    result = maintain(lake, keep_replaced_hours=0)
+    assert result.rollups.warnings == ()
     assert row_count(lake) == 60
     assert sum(one.histogram.count for one in quantiles(lake.rollups, ()).groups) == 120
     assert open_lake(lake.path, versions=versions).transfers.to_pyarrow().to_pylist() == expected
