@@ -20,7 +20,7 @@ from perfkit.schema import arrow_schema
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes
 from perfkit.workflows.events import record_event
-from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.fresh import open_drained_lake
 from perfkit.workflows.run_lock import hold_run
 from perfkit.workflows.runs import resolve_run, run_records
 
@@ -112,12 +112,13 @@ def export_run(run: str, to: str | Path, *, lake: str | Path = "data/lake") -> E
     Raises:
         InputError: no run, or more than one, is meant; the file exists, or its ending stands for no format; the run's
             observations are not in the lake any more.
-        LakeError: the run is being measured, or the lake cannot be read.
+        LakeError: the run is being measured, what waits in the journal cannot be drained, the lake has fewer
+            observations than the run's record says, or it cannot be read.
         FileError: the file cannot be written; there is no half of it.
     """
     path = Path(to)
     run_file_format(path)
-    opened = open_fresh_lake(lake)
+    opened, _ = open_drained_lake(lake)
     record = resolve_run(opened, run)
     if record.status == "running":
         with hold_run(opened.path, record.run_id) as is_held:
@@ -128,6 +129,11 @@ def export_run(run: str, to: str | Path, *, lake: str | Path = "data/lake") -> E
         raise InputError(
             f"the observations of run {record.run_id} are not in {lake} any more: retention removed them; "
             "`perfkit runs pin` keeps those of another run"
+        )
+    if rows.num_rows < record.observations:
+        raise LakeError(
+            f"run {record.run_id} has {record.observations} observations, {lake} has {rows.num_rows} of them; run "
+            "`perfkit drain`: it names slots of the journal that cannot be read. Else retention removed the others"
         )
     write_run_file(path, RunFile(record, rows))
     return ExportedRun(record.run_id, str(path), rows.num_rows, path.stat().st_size)
@@ -149,10 +155,10 @@ def import_run(path: str | Path, *, lake: str | Path = "data/lake") -> ImportedR
 
     Raises:
         InputError: the file is not a whole run, a newer perfkit wrote it, or the lake has another run of that id.
-        LakeError: the lake is in use or cannot be written to.
+        LakeError: the lake is in use or cannot be written to, or what waits in its journal cannot be drained.
     """
     file = read_run_file(Path(path))
-    opened = open_fresh_lake(lake)
+    opened, _ = open_drained_lake(lake)
     run_id = file.record.run_id
     with hold_run(opened.path, run_id) as is_held, hold_lake(opened.path, "import a run", _WAIT_S):
         if not is_held:

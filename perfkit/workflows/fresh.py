@@ -8,7 +8,7 @@ from pathlib import Path
 from perfkit.errors import JournalError, LakeError
 from perfkit.lake import Lake, drain, open_lake
 
-__all__ = ["open_fresh_lake"]
+__all__ = ["open_drained_lake", "open_fresh_lake"]
 
 
 def open_fresh_lake(path: str | Path = "data/lake") -> Lake:
@@ -33,3 +33,28 @@ def open_fresh_lake(path: str | Path = "data/lake") -> Lake:
     except (JournalError, LakeError) as error:
         warnings.warn(f"what waits in the journal is left out: {error}", stacklevel=2)
     return lake
+
+
+def open_drained_lake(path: str | Path = "data/lake") -> tuple[Lake, tuple[str, ...]]:
+    """As `open_fresh_lake`, for who must not go on while rows wait: those of a deleted run would come back.
+
+    Args:
+        path: folder of the lake.
+
+    Returns:
+        The lake, and what the drain warned of: slots that could not be read.
+
+    Raises:
+        LakeError: `path` is a file, or the journal cannot be drained.
+
+    >>> open_drained_lake("a/folder/that/does/not/exist")[1]
+    ()
+    """
+    lake = open_lake(path)
+    try:
+        return lake, drain(path).warnings
+    except (JournalError, LakeError) as error:
+        raise LakeError(
+            f"what waits in the journal of {path} could not be moved into the lake: {error}. Nothing was done; run "
+            "`perfkit drain`, then try again"
+        ) from error

@@ -15,7 +15,7 @@ from perfkit.lake.pins import pinned_runs, unpin_run
 from perfkit.lake.run_rows import remove_runs
 from perfkit.tables import ResultTable, plural
 from perfkit.workflows.events import record_event
-from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.fresh import open_drained_lake
 from perfkit.workflows.run_lock import hold_run
 from perfkit.workflows.runs import resolve_run
 from perfkit.workflows.upkeep import runs_in_force
@@ -87,19 +87,20 @@ def delete_runs(
     Raises:
         InputError: no run, or more than one, is meant by a name; a run is pinned or in force, or what is in force is
             broken. Nothing was deleted.
-        LakeError: a run is being measured, or the lake is in use or cannot be written to.
+        LakeError: a run is being measured, what waits in the journal cannot be drained (it would come back), or the
+            lake is in use or cannot be written to.
 
     >>> delete_runs(["20261121"], lake="a/folder/that/does/not/exist")
     Traceback (most recent call last):
     perfkit.errors.UnknownNameError: unknown run '20261121'; allowed: none. `perfkit runs` lists them; `latest` is ...
     """
-    opened = open_fresh_lake(lake)
+    opened, drain_warnings = open_drained_lake(lake)
     run_ids = list(dict.fromkeys(resolve_run(opened, run).run_id for run in runs))
     if not run_ids:
         raise InputError("no run is named; `perfkit runs` lists them")
     if not force:
         _refuse_kept(run_ids, opened, thresholds)
-    found = DeletedRuns(str(lake), _count(opened, run_ids), dry_run)
+    found = DeletedRuns(str(lake), _count(opened, run_ids), dry_run, drain_warnings)
     if dry_run:
         return found
     with contextlib.ExitStack() as stack:
@@ -112,7 +113,7 @@ def delete_runs(
         remove_runs(opened, run_ids)
         for run_id in run_ids:
             unpin_run(opened, run_id)
-    return dataclasses.replace(found, warnings=_tell(found))
+    return dataclasses.replace(found, warnings=(*drain_warnings, *_tell(found)))
 
 
 def _refuse_kept(run_ids: Collection[str], lake: Lake, thresholds: str | Path) -> None:

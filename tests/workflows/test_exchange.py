@@ -146,3 +146,19 @@ def test_rows_of_before_there_were_producers_keep_none(runs_lake, elsewhere, tmp
     perfkit.import_run(path, lake=elsewhere)
     assert set(open_lake(elsewhere).transfers.to_pyarrow().column("producer").to_pylist()) == {""}
     assert not perfkit.import_run(path, lake=elsewhere).imported
+
+
+def test_a_run_of_which_rows_wait_is_not_exported(runs_lake, tmp_path):
+    (tmp_path / "journal").write_text("a file where the journal's folder should be")
+    with pytest.raises(LakeError, match=r"could not be moved into the lake: .*perfkit drain"):
+        export_latest(runs_lake, tmp_path)
+    assert not (tmp_path / "run.parquet").exists()
+
+
+def test_a_run_with_fewer_observations_than_its_record_says_is_not_exported(runs_lake, tmp_path):
+    from perfkit.lake.delta import open_table
+    from perfkit.lake.rewriting import delete_rows
+
+    delete_rows(open_table(runs_lake.path / "transfers"), "run_id = '20261120-220000-bbbb' AND launch = 0")
+    with pytest.raises(LakeError, match=r"has 6 observations, .* has 4 of them; run `perfkit drain`"):
+        export_latest(runs_lake, tmp_path)

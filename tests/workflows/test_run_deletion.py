@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import perfkit
-from perfkit.errors import InputError, LakeError
-from perfkit.lake import drain
+from perfkit.errors import InputError, JournalError, LakeError
+from perfkit.journal import open_journal
+from perfkit.lake import drain, journal_folder
+from perfkit.lake.lock import hold_lake
 from perfkit.lake.pins import pin_run, pinned_runs
 from perfkit.workflows.run_lock import hold_run
 from perfkit.workflows.tune import fit_run
@@ -124,9 +127,32 @@ def test_killed_between_the_tables_the_same_call_does_the_rest(runs_lake):
     assert left(runs_lake) == (["cccc", "aaaa"], 12)
 
 
-def test_an_event_that_cannot_be_told_is_a_warning(runs_lake, tmp_path):
-    (tmp_path / "journal").write_text("a file where the journal's folder should be")
-    with pytest.warns(UserWarning, match="journal"):
-        deleted = perfkit.delete_runs(["latest"], lake=runs_lake.path)
+def test_an_event_that_cannot_be_told_is_a_warning(runs_lake, monkeypatch):
+    def refusing(folder):
+        raise JournalError(f"journal {folder} cannot be written to")
+
+    monkeypatch.setattr("perfkit.workflows.events.open_journal", refusing)
+    deleted = perfkit.delete_runs(["latest"], lake=runs_lake.path)
     assert left(runs_lake)[1] == 12
     assert "the lake's events do not tell of it" in deleted.warnings[0]
+
+
+def test_rows_that_cannot_be_drained_stop_it_as_they_would_come_back(runs_lake, monkeypatch):
+    with open_journal(journal_folder(runs_lake.path)) as journal:
+        row = {"method": ["uds"], "payload_bytes": 1, "latency_ns": 1, "run_id": "20261120-220000-bbbb"}
+        journal.append("transfers", row)
+    with monkeypatch.context() as patched, hold_lake(runs_lake.path, "maintain"):
+        patched.setattr("perfkit.workflows.fresh.drain", functools.partial(drain, wait_s=0.1))
+        with pytest.raises(LakeError, match=r"could not be moved .* is held by .*perfkit drain"):
+            perfkit.delete_runs(["latest"], lake=runs_lake.path)
+    assert left(runs_lake)[1] == 18
+    assert perfkit.delete_runs(["latest"], lake=runs_lake.path).observations == {"20261120-220000-bbbb": 7}
+    drain(runs_lake.path)
+    assert left(runs_lake) == (["cccc", "aaaa"], 12)
+
+
+def test_a_slot_that_cannot_be_read_is_told_of(runs_lake):
+    slot = journal_folder(runs_lake.path) / "slot-007.sqlite"
+    slot.parent.mkdir()
+    slot.write_bytes(b"no database" * 1000)
+    assert "slot-007" in perfkit.delete_runs(["latest"], lake=runs_lake.path).warnings[0]
