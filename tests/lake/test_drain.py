@@ -23,8 +23,7 @@ from perfkit.journal import Journal, open_journal
 from perfkit.journal.reading import SlotReader, list_slots
 from perfkit.journal.slots import SlotFiles, hold_slot
 from perfkit.lake import drain, draining, journal_folder, open_lake
-from perfkit.lake.commits import commit_rows
-from perfkit.lake.delta import mark_schema, open_table
+from perfkit.lake.delta import commit_rows, mark_schema, open_table
 from perfkit.lake.lock import hold_lake
 from perfkit.schema import arrow_schema
 
