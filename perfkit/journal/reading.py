@@ -186,7 +186,7 @@ class SlotReader:
             ) from error
 
 
-def remove_slot(path: str | Path) -> bool:
+def remove_slot(path: str | Path, *, told_up_to_epoch: int) -> bool:
     """Remove the file of a slot that is dead and wholly drained; what keeps its numbers growing stays.
 
     Tell first what `SlotReader.epochs` says. Only the last epoch's figures stay, in the counter: the next producer of
@@ -194,9 +194,10 @@ def remove_slot(path: str | Path) -> bool:
 
     Args:
         path: its file, from `list_slots`.
+        told_up_to_epoch: the last epoch whose losses were told; 0 when there was none.
 
     Returns:
-        False when the slot is held or has batches: nothing was removed.
+        False when the slot is held, has batches, or a later epoch has losses: nothing was removed.
 
     Raises:
         JournalError: the file is damaged, or cannot be removed.
@@ -208,7 +209,7 @@ def remove_slot(path: str | Path) -> bool:
             return False
         try:
             if files.database.exists():
-                return _remove_held(files)
+                return _remove_held(files, told_up_to_epoch)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -218,11 +219,15 @@ def remove_slot(path: str | Path) -> bool:
     return False
 
 
-def _remove_held(files: SlotFiles) -> bool:
+def _remove_held(files: SlotFiles, told_up_to_epoch: int) -> bool:
     with open_slot(files.database) as reader:
         if reader.tables():
             return False
-        last = reader.epochs()[-1:]
+        epochs = reader.epochs()
+        # A producer may have taken the slot since, and died: what it lost would be told when the slot is used again.
+        if any(one.epoch > told_up_to_epoch and one.accepted > one.committed for one in epochs):
+            return False
+        last = epochs[-1:]
     counter = Counter(files.counter)
     try:
         if last and last[0].epoch == counter.epoch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -23,12 +24,27 @@ if TYPE_CHECKING:
     import pyarrow
     from deltalake import DeltaTable
 
-__all__ = ["DAMAGED_FOLDER", "report_damage", "report_losses"]
+__all__ = ["DAMAGED_FOLDER", "ReportedLosses", "report_damage", "report_losses"]
 
 DAMAGED_FOLDER = "damaged"
 
 
-def report_losses(lake: Path, slot: str, reader: SlotReader) -> tuple[int, int]:
+@dataclasses.dataclass(frozen=True)
+class ReportedLosses:
+    """What a drain told of a slot.
+
+    Args:
+        lost: rows lost that were told now.
+        dropped: rows dropped that were told now.
+        epoch: the last epoch that ended: whatever it and those before it lost has been told; 0 when none ended.
+    """
+
+    lost: int
+    dropped: int
+    epoch: int
+
+
+def report_losses(lake: Path, slot: str, reader: SlotReader) -> ReportedLosses:
     """Turn what ended epochs of a slot lost or dropped into events, each epoch once.
 
     The application transaction of the commit is the last epoch that was reported: epochs of a slot only grow.
@@ -39,13 +55,15 @@ def report_losses(lake: Path, slot: str, reader: SlotReader) -> tuple[int, int]:
         reader: reader of the slot; it may name epochs that were reported before.
 
     Returns:
-        The rows lost and the rows dropped that were reported now.
+        What was told.
 
     Raises:
+        JournalError: the slot cannot be read or settled.
         LakeError: the events could not be written; they are reported by the next drain.
     """
     reader.settle()
-    ended = [one for one in reader.epochs() if not one.is_open and (one.lost or one.dropped)]
+    all_ended = [one for one in reader.epochs() if not one.is_open]
+    ended = [one for one in all_ended if one.lost or one.dropped]
     mark = f"lost:{slot}"
     reported: list[EpochState] = []
 
@@ -59,7 +77,8 @@ def report_losses(lake: Path, slot: str, reader: SlotReader) -> tuple[int, int]:
 
     if ended:
         _commit_events(lake, build)
-    return sum(one.lost for one in reported), sum(one.dropped for one in reported)
+    last = max((one.epoch for one in all_ended), default=0)
+    return ReportedLosses(sum(one.lost for one in reported), sum(one.dropped for one in reported), last)
 
 
 def _loss_events(slot: str, epoch: EpochState) -> list[dict[str, Any]]:
@@ -99,18 +118,21 @@ def report_damage(lake: Path, journal: Path, damaged: Sequence[DamagedBatch]) ->
             f"{plural(one.batch.rows, 'row')} of {one.batch.table} in {one.batch.slot} cannot be read: {one.reason}"
         )
         rows = _event_rows([_event("rows damaged", one.batch.slot, message, details)])
-
-        def build(
-            table: DeltaTable, mark: str = mark, position: int = position, rows: pyarrow.Table = rows
-        ) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
-            before = table.transaction_version(mark) or 0
-            if before >= position:
-                return None
-            return rows, {mark: position}
-
-        _commit_events(lake, build)
-        count += 1
+        count += _commit_once(lake, mark, position, rows)
     return count
+
+
+def _commit_once(lake: Path, mark: str, position: int, rows: pyarrow.Table) -> bool:
+    """Commit events unless the mark is at the position already: says whether they were."""
+    is_new = False
+
+    def build(table: DeltaTable) -> tuple[pyarrow.Table, Mapping[str, int]] | None:
+        nonlocal is_new
+        is_new = (table.transaction_version(mark) or 0) < position
+        return (rows, {mark: position}) if is_new else None
+
+    _commit_events(lake, build)
+    return is_new
 
 
 def _set_aside(journal: Path, one: DamagedBatch) -> Path:

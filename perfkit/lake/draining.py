@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,9 @@ def drain(
 ) -> DrainResult:
     """Move what waits in the journal into the lake, each row exactly once.
 
-    Kill it at any moment and run it again. Slots of dead producers are removed once they are drained; what their
-    producers took with them, or had dropped, becomes one row of `events` for each process.
+    Kill it at any moment and run it again. A slot that cannot be read, or not to its end, does not hold up the others:
+    `DrainResult.warnings` names it, and what could be read of it is moved. Slots of dead producers are removed once
+    they are drained; what their producers took with them, or had dropped, becomes one row of `events` for each process.
 
     Args:
         lake: folder of the lake; made when rows wait.
@@ -62,17 +63,25 @@ def drain(
 
     Raises:
         LakeError: another process held the lake all the time; the lake cannot be written to; it is of another schema;
-            or it has rows of another journal. What is not drained stays in the journal.
+            it has rows of another journal; or the journal's folder cannot be read. What is not drained stays in the
+            journal.
 
     >>> print(drain("a/folder/that/does/not/exist"))
     Drained 0 rows of 0 slots in 0.0 s
     """
     folder = Path(lake)
     source = journal_folder(folder) if journal is None else Path(journal)
-    if not list_slots(source):
+    if not _list_slots(source):
         return DrainResult()
     with hold_lake(folder, "drain", wait_s):
         return drain_unlocked(folder, source, progress)
+
+
+def _list_slots(journal: Path) -> tuple[Slot, ...]:
+    try:
+        return list_slots(journal)
+    except JournalError as error:
+        raise LakeError(f"the lake cannot be given what waits: {error}; nothing was drained") from error
 
 
 def drain_unlocked(lake: Path, journal: Path, progress: Callable[[DrainProgress], None] | None = None) -> DrainResult:
@@ -85,20 +94,11 @@ def drain_unlocked(lake: Path, journal: Path, progress: Callable[[DrainProgress]
     refuse_other_journal(lake, journal)
     work = _Drain(lake, journal, progress or (lambda _: None), begun_s)
     with contextlib.ExitStack() as stack:
-        slots = list_slots(journal)
-        for slot in slots:
-            try:
-                work.readers[slot.name] = stack.enter_context(open_slot(slot.path))
-            except JournalError as error:
-                work.warnings.append(str(error))
-        try:
-            for name in JOURNALLED_TABLES:
-                work.drain_table(name)
-            work.report()
-        except JournalError as error:
-            raise LakeError(
-                f"journal {journal} cannot be drained: {error}; what was committed is in the lake"
-            ) from error
+        slots = _list_slots(journal)
+        work.open_readers(stack, slots)
+        for name in JOURNALLED_TABLES:
+            work.drain_table(name)
+        work.report()
     work.remove_dead(slots)
     return work.result(len(slots))
 
@@ -117,13 +117,35 @@ class _Drain:
     held_back: dict[str, int] = dataclasses.field(default_factory=dict)
     warnings: list[str] = dataclasses.field(default_factory=list)
     removed: list[str] = dataclasses.field(default_factory=list)
+    told_up_to_epoch: dict[str, int] = dataclasses.field(default_factory=dict)
     damaged: int = 0
     lost: int = 0
     dropped: int = 0
 
+    def open_readers(self, stack: contextlib.ExitStack, slots: tuple[Slot, ...]) -> None:
+        """Open the slots that can be read, until the stack is closed."""
+        for slot in slots:
+            try:
+                self.readers[slot.name] = stack.enter_context(open_slot(slot.path))
+            except JournalError as error:
+                if slot.path.exists():  # else another drainer removed it
+                    self._warn(str(error))
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """A slot that cannot be read or trimmed does not hold up the others: the result tells of it."""
+        try:
+            yield
+        except JournalError as error:
+            self._warn(str(error))
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self.warnings:  # the same slot fails for every table, and every chunk
+            self.warnings.append(warning)
+
     def drain_table(self, name: str) -> None:
         """Move chunk after chunk, each synced and trimmed before the next is read."""
-        if not any(name in reader.tables() for reader in self.readers.values()):
+        if not self._waits(name):
             return
         while True:
             chunk: Chunk | None = None
@@ -140,6 +162,14 @@ class _Drain:
             if chunk.is_last:
                 return
 
+    def _waits(self, name: str) -> bool:
+        """Whether a slot has rows of a table: a table without rows is not made."""
+        for reader in self.readers.values():
+            with self._going_on():
+                if name in reader.tables():
+                    return True
+        return False
+
     def _settle(self, name: str, table: DeltaTable, chunk: Chunk) -> None:
         """Make a commit durable, trim what it covers, and count it."""
         self.damaged += report_damage(self.lake, self.journal, chunk.damaged)
@@ -150,7 +180,10 @@ class _Drain:
         for slot, reader in self.readers.items():
             last = max(covered[slot], chunk.positions.get(slot, 0))
             if last:
-                reader.trim({name: last})
+                with self._going_on():
+                    reader.trim({name: last})
+        for warning in chunk.unreadable.values():
+            self._warn(warning)
         for slot, count in chunk.held_back.items() if chunk.is_last else ():
             self.held_back[slot] = self.held_back.get(slot, 0) + count
         if len(chunk.rows):
@@ -173,14 +206,20 @@ class _Drain:
     def report(self) -> None:
         """Turn what dead producers lost or dropped into events."""
         for slot, reader in self.readers.items():
-            lost, dropped = report_losses(self.lake, slot, reader)
-            self.lost, self.dropped = self.lost + lost, self.dropped + dropped
+            with self._going_on():
+                told = report_losses(self.lake, slot, reader)
+                self.lost, self.dropped = self.lost + told.lost, self.dropped + told.dropped
+                self.told_up_to_epoch[slot] = told.epoch
 
     def remove_dead(self, slots: tuple[Slot, ...]) -> None:
         """Remove the slots of dead producers of which nothing waits any more."""
         for slot in slots:
-            if slot.name in self.readers and not slot.is_alive and remove_slot(slot.path):
-                self.removed.append(slot.name)
+            told = self.told_up_to_epoch.get(slot.name)
+            if told is None or slot.is_alive:
+                continue
+            with self._going_on():
+                if remove_slot(slot.path, told_up_to_epoch=told):
+                    self.removed.append(slot.name)
 
     def result(self, slots: int) -> DrainResult:
         """What was done."""

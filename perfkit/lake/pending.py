@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from perfkit.errors import JournalError, LakeError
@@ -35,6 +35,7 @@ class Chunk:
         positions: last position looked at by slot: what the rows, and the damaged batches, cover.
         damaged: batches in between that cannot be read.
         held_back: rows by slot that a newer perfkit wrote; they and all that follows them in the slot wait.
+        unreadable: why a slot could not be read to its end, by slot; what was read before stands.
         is_last: nothing was left behind for a next chunk.
     """
 
@@ -42,6 +43,7 @@ class Chunk:
     positions: Mapping[str, int]
     damaged: tuple[DamagedBatch, ...]
     held_back: Mapping[str, int]
+    unreadable: Mapping[str, str]
     is_last: bool
 
 
@@ -64,26 +66,49 @@ def collect(
         limit_bytes: of encoded bodies; the batch that crosses it is still taken.
         limit_rows: rows; the batch that crosses it is still taken.
 
-    Raises:
-        JournalError: a slot cannot be read.
+    Returns:
+        The rows. A slot that cannot be read does not hold up the others: `Chunk.unreadable` names it.
     """
-    taken: list[DecodedBatch] = []
-    positions: dict[str, int] = {}
-    damaged: list[DamagedBatch] = []
-    held_back: dict[str, int] = {}
-    row_count, byte_count = 0, 0
+    collected = _Collected(limit_bytes, limit_rows)
+    unreadable: dict[str, str] = {}
+    is_last = True
     for slot, reader in slots.items():
-        for batch in reader.batches(name, after_position=marks[slot]):
-            if batch.schema_version > SCHEMA_VERSION or slot in held_back:
-                held_back[slot] = held_back.get(slot, 0) + batch.rows
+        try:
+            is_last = collected.take(slot, reader.batches(name, after_position=marks[slot]))
+        except JournalError as error:
+            unreadable[slot] = str(error)
+        if not is_last:
+            break
+    rows, damaged = to_arrow(name, collected.taken), tuple(collected.damaged)
+    return Chunk(rows, collected.positions, damaged, collected.held_back, unreadable, is_last)
+
+
+@dataclasses.dataclass
+class _Collected:
+    """What was read of the slots until now."""
+
+    limit_bytes: int
+    limit_rows: int
+    taken: list[DecodedBatch] = dataclasses.field(default_factory=list)
+    positions: dict[str, int] = dataclasses.field(default_factory=dict)
+    damaged: list[DamagedBatch] = dataclasses.field(default_factory=list)
+    held_back: dict[str, int] = dataclasses.field(default_factory=dict)
+    row_count: int = 0
+    byte_count: int = 0
+
+    def take(self, slot: str, batches: Iterable[Batch]) -> bool:
+        """Take the batches of a slot; False when a limit was reached and something was left behind."""
+        for batch in batches:
+            if batch.schema_version > SCHEMA_VERSION or slot in self.held_back:
+                self.held_back[slot] = self.held_back.get(slot, 0) + batch.rows
                 continue
-            if row_count >= limit_rows or byte_count >= limit_bytes:
-                return Chunk(to_arrow(name, taken), positions, tuple(damaged), held_back, is_last=False)
-            positions[slot] = batch.position
+            if self.row_count >= self.limit_rows or self.byte_count >= self.limit_bytes:
+                return False
+            self.positions[slot] = batch.position
             try:
-                taken.append(decode_batch(batch))
+                self.taken.append(decode_batch(batch))
             except (JournalError, LakeError) as error:
-                damaged.append(DamagedBatch(batch, str(error)))
+                self.damaged.append(DamagedBatch(batch, str(error)))
                 continue
-            row_count, byte_count = row_count + batch.rows, byte_count + len(batch.body)
-    return Chunk(to_arrow(name, taken), positions, tuple(damaged), held_back, is_last=True)
+            self.row_count, self.byte_count = self.row_count + batch.rows, self.byte_count + len(batch.body)
+        return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfkit.errors import JournalError, LakeError
-from perfkit.journal.reading import list_slots, open_slot
+from perfkit.journal.reading import SlotReader, list_slots, open_slot
 from perfkit.lake.pending import collect, read_marks
 
 if TYPE_CHECKING:
@@ -35,9 +35,28 @@ def read_undrained(journal: Path, name: str, table: DeltaTable | None) -> pyarro
     """
     try:
         with contextlib.ExitStack() as stack:
-            readers = {slot.name: stack.enter_context(open_slot(slot.path)) for slot in list_slots(journal)}
+            readers = _open_readers(stack, journal)
             marks = read_marks(table, readers)
             chunk = collect(name, readers, marks, limit_bytes=sys.maxsize, limit_rows=sys.maxsize)
     except JournalError as error:
-        raise LakeError(f"journal {journal} cannot be read: {error}; open the lake without undrained rows") from error
+        raise _unreadable(journal, str(error)) from error
+    if chunk.unreadable:
+        raise _unreadable(journal, "; ".join(chunk.unreadable.values()))
     return chunk.rows
+
+
+def _open_readers(stack: contextlib.ExitStack, journal: Path) -> dict[str, SlotReader]:
+    """The slots of a journal, opened until the stack is closed."""
+    readers = {}
+    for slot in list_slots(journal):
+        try:
+            readers[slot.name] = stack.enter_context(open_slot(slot.path))
+        except JournalError:
+            if slot.path.exists():
+                raise
+            # Else a drain removed it since it was listed: its rows are in the lake.
+    return readers
+
+
+def _unreadable(journal: Path, why: str) -> LakeError:
+    return LakeError(f"journal {journal} cannot be read: {why}; open the lake without undrained rows")

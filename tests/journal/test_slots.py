@@ -15,6 +15,9 @@ from perfkit.journal import open_journal
 from perfkit.journal.counter import read_counter
 from perfkit.journal.reading import EpochState, list_slots, open_slot, remove_slot
 
+ALL = 2**62
+"""An epoch behind all others: every loss was told."""
+
 Rows = Callable[..., list[tuple[str, int, int, Any]]]
 
 
@@ -52,7 +55,7 @@ def test_numbers_grow_after_a_slot_was_drained_and_removed(folder: Path) -> None
     _, first = append_once(folder)
     (position,) = positions(folder)
     trim_all(folder)
-    assert remove_slot(list_slots(folder)[0].path)
+    assert remove_slot(list_slots(folder)[0].path, told_up_to_epoch=ALL)
     assert list_slots(folder) == ()
     _, second = append_once(folder)
     assert second > first
@@ -89,7 +92,7 @@ def test_positions_grow_when_the_clock_goes_back(folder: Path) -> None:
     append_once(folder)
     assert positions(folder)[-1] == in_the_future + 1
     trim_all(folder)
-    remove_slot(list_slots(folder)[0].path)
+    remove_slot(list_slots(folder)[0].path, told_up_to_epoch=ALL)
     append_once(folder)
     assert positions(folder) == [in_the_future + 2]
 
@@ -116,12 +119,12 @@ def test_a_slot_that_is_held_or_not_drained_is_not_removed(folder: Path) -> None
         journal.append("transfers", small(1))
         slot = list_slots(folder)[0]
         assert slot.is_alive
-        assert not remove_slot(slot.path)
+        assert not remove_slot(slot.path, told_up_to_epoch=ALL)
     assert not list_slots(folder)[0].is_alive
-    assert not remove_slot(slot.path)
+    assert not remove_slot(slot.path, told_up_to_epoch=ALL)
     trim_all(folder)
-    assert remove_slot(slot.path)
-    assert not remove_slot(slot.path)
+    assert remove_slot(slot.path, told_up_to_epoch=ALL)
+    assert not remove_slot(slot.path, told_up_to_epoch=ALL)
     assert sorted(path.name for path in folder.iterdir()) == ["slot-000.counter", "slot-000.lock"]
 
 
@@ -197,7 +200,7 @@ def test_what_a_removed_slot_had_dropped_is_still_known(folder: Path) -> None:
     (state,) = _epochs(folder)
     assert (state.accepted, state.committed, state.dropped) == (2, 1, 1)
     trim_all(folder)
-    remove_slot(list_slots(folder)[0].path)
+    remove_slot(list_slots(folder)[0].path, told_up_to_epoch=ALL)
     append_once(folder)
     assert _epochs(folder)[0] == state
     assert len(_epochs(folder)) == 2
@@ -207,6 +210,17 @@ def test_epochs_without_a_loss_are_not_kept_for_ever(folder: Path) -> None:
     for index in range(5):
         append_once(folder, index)
     assert len(_epochs(folder)) == 1
+
+
+def test_a_slot_with_losses_that_were_not_told_stays(folder: Path) -> None:
+    with open_journal(folder, max_bytes=2**16) as journal, pytest.raises(JournalError, match="is full"):
+        journal.append("transfers", small([number**3 for number in range(30_000)]))
+    (slot,) = list_slots(folder)
+    with open_slot(slot.path) as reader:
+        (epoch,) = reader.epochs()
+    assert epoch.dropped == 30_000
+    assert not remove_slot(slot.path, told_up_to_epoch=epoch.epoch - 1)
+    assert remove_slot(slot.path, told_up_to_epoch=epoch.epoch)
 
 
 def test_a_damaged_file_is_named_and_its_slot_left_alone(folder: Path) -> None:
@@ -219,7 +233,7 @@ def test_a_damaged_file_is_named_and_its_slot_left_alone(folder: Path) -> None:
     ):
         pass
     with pytest.raises(JournalError, match="not a database"):
-        remove_slot(file)
+        remove_slot(file, told_up_to_epoch=ALL)
     assert append_once(folder)[0] == "slot-001"
 
 
