@@ -1,12 +1,14 @@
 """Kill writers and drainers at random moments; then count: `python tests/chaos/harness.py --rounds 200 [--json]`.
 
-Every round forks two writers and one or two drainers on one journal and one lake, kills some of them with SIGKILL after
-a random time, and lets the others finish. Writers append batches and offer single rows; what they are about to do and
-what they have done is noted in a shared page, so that it is known after a kill. In the end everything is drained, and:
+Every round forks two writers, one or two drainers and sometimes a reader on one journal and one lake, kills some of
+them with SIGKILL after a random time, and lets the others finish. Writers append batches and offer single rows; what
+they are about to do and what they have done is noted in a shared page, so that it is known after a kill. In the end
+everything is drained, and:
 
 * every row of an append that returned is in the lake, once, with the values that it was given;
 * an append that did not return is in the lake whole or not at all;
 * no (producer, epoch, sequence) is in the lake twice;
+* who reads the lake and what waits beside it, sees no row twice, and never fewer rows than before;
 * per epoch, rows in the lake + rows reported lost + rows reported dropped are what was handed in, give or take the one
   call that was under way at the kill.
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import dataclasses
 import json
 import mmap
@@ -44,9 +47,11 @@ from perfkit.journal.reading import list_slots
 from perfkit.lake import drain, journal_folder, open_lake
 from perfkit.lake.draining import drain_unlocked
 
-KINDS = ("writer", "drainer", "both of two drainers", "both of two drainers, no lock")
+KINDS = ("writer", "drainer", "both of two drainers", "both of two drainers, no lock", "drainer, beside a reader")
 WRITERS = 2
 LONGEST_S = 0.35
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
 STARTED, RETURNED = 0, 1
 SMALL_JOURNAL_BYTES = 2**16
 
@@ -87,11 +92,14 @@ class Place:
 
 
 def fork(place: Place, work: Callable[[], None]) -> int:
-    """Run `work` in a child; an exception of it is noted as a failure."""
+    """Run `work` in a child, which dies with its parent; an exception of it is noted as a failure."""
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
     try:
+        if LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) or os.getppid() != parent:
+            os._exit(1)
         work()
     except BaseException:  # noqa: BLE001 - noted, and told by the parent
         with place.failures.open("a") as file:
@@ -151,6 +159,20 @@ def keep_draining(place: Place, has_lock: bool) -> None:
         time.sleep(0.002)
 
 
+def keep_reading(place: Place) -> None:
+    """Read what is in the lake and what waits beside it until told to stop; noted as a failure when rows are wrong."""
+    before = 0
+    while not place.stop.exists():
+        rows = open_lake(place.lake, undrained=True).transfers.select("producer", "epoch", "producer_sequence")
+        table = rows.to_pyarrow()
+        started = sum(int(page_of(file)[STARTED]) for file in place.notes.glob("*.counts"))
+        distinct = len(table.group_by(table.column_names).aggregate([]))
+        assert before <= len(table) == distinct <= started, (
+            f"a reader saw {len(table)} rows, {distinct} different ones, {before} before, {started} were handed in"
+        )
+        before = len(table)
+
+
 # --- rounds ----------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +187,7 @@ def run_round(place: Place, kind: str, chance: random.Random) -> int:
         for seed in (chance.getrandbits(32) for _ in range(WRITERS))
     ]
     draining = [fork(place, lambda: keep_draining(place, "no lock" not in kind)) for _ in range(drainers)]
+    readers = [fork(place, lambda: keep_reading(place))] if "reader" in kind else []
     if chance.random() < 0.75:  # else the kill may come before the first commit
         while len(list(place.ready.iterdir())) < drainers and not place.failures.exists():
             time.sleep(0.002)
@@ -173,7 +196,7 @@ def run_round(place: Place, kind: str, chance: random.Random) -> int:
         time.sleep(chance.random() * LONGEST_S / len(victims))
         os.kill(victim, signal.SIGKILL)
     place.stop.touch()
-    statuses = {child: os.waitpid(child, 0)[1] for child in (*writers, *draining)}
+    statuses = {child: os.waitpid(child, 0)[1] for child in (*writers, *draining, *readers)}
     return sum(os.WIFSIGNALED(status) for status in statuses.values())
 
 
@@ -231,13 +254,20 @@ def count(place: Place, rows: pa.Table, events: list[dict[str, Any]]) -> dict[st
     )
     figures = {"rows": len(rows), "lost": 0, "dropped": 0, "missing": 0, "double": 0, "torn": 0, "disagreeing": 0}
     figures["told_twice"] = twice_told
-    for name, epoch_rows in by_epoch(rows):
+    in_lake = dict(by_epoch(rows))
+    noted = {file.stem for file in place.notes.glob("*.counts")}
+    none = np.empty(0, np.int64)
+    # Also an epoch of which nothing arrived: it is the one that lost all its rows.
+    for name in sorted(noted | in_lake.keys() | reported.keys()):
+        epoch_rows = in_lake.get(name, {"producer_sequence": none, "payload_bytes": none})
         pass_epoch(place, name, epoch_rows, reported[name], figures)
     return figures
 
 
 def by_epoch(rows: pa.Table) -> Iterator[tuple[str, dict[str, np.ndarray[Any, Any]]]]:
-    """Sequences and tokens of the rows of every epoch that a writer noted."""
+    """Sequences and tokens of the rows of every epoch that has some."""
+    if not len(rows):
+        return
     columns = {name: rows.column(name).to_numpy(zero_copy_only=False) for name in rows.column_names}
     names = np.char.add(np.char.add(columns["producer"].astype(str), "-"), columns["epoch"].astype(str))
     order = np.argsort(names, kind="stable")
@@ -255,18 +285,25 @@ def pass_epoch(
     token_of = dict(zip(sequences.tolist(), tokens.tolist(), strict=True))
     figures["double"] += len(sequences) - len(token_of)
     started: dict[int, int] = {}
-    for line in (place.notes / f"{name}.appends").read_text().splitlines():
+    log = place.notes / f"{name}.appends"  # missing where its writer was killed before it appended
+    for line in log.read_text().splitlines() if log.exists() else ():
         what, token, size, first, last = line.split()[0], *map(int, line.split()[1:])
         started[token] = size
         if what == "returned":
             figures["missing"] += sum(token_of.get(number) != token for number in range(first, last + 1))
     there = dict(zip(*np.unique(tokens[tokens > 0], return_counts=True), strict=True))
     figures["torn"] += sum(int(there.get(token, 0)) not in (0, size) for token, size in started.items())
-    page = np.frombuffer((place.notes / f"{name}.counts").read_bytes(), np.uint64)
+    page = page_of(place.notes / f"{name}.counts")
     handed_in = len(sequences) + reported["lost"] + reported["dropped"]
     figures["disagreeing"] += not page[RETURNED] <= handed_in <= page[STARTED]
     figures["lost"] += reported["lost"]
     figures["dropped"] += reported["dropped"]
+
+
+def page_of(file: Path) -> np.ndarray[Any, Any]:
+    """What a writer counted; nothing where it was killed before it could make the page."""
+    content = file.read_bytes() if file.exists() else b""
+    return np.frombuffer(content.ljust(mmap.PAGESIZE, b"\0"), np.uint64)
 
 
 MUST_BE_ZERO = ("missing", "double", "torn", "disagreeing", "told_twice")
