@@ -32,6 +32,9 @@ __all__ = ["DEFAULT_LAKE_PATH", "LAKE_TABLES", "Lake", "open_lake"]
 LAKE_TABLES = ("transfers", "runs", *(name for name in TABLES if name != "transfers"))
 """Every table of a lake."""
 
+_READ_ATTEMPTS = 100
+"""A drain between the looks at lake and journal is rare: so many in a row are not."""
+
 _NEWEST: Mapping[str, int] = MappingProxyType({})
 
 
@@ -153,15 +156,19 @@ class Lake:
             producer_sequence: number of the row within its epoch, from 1.
 
         Raises:
-            LakeError: the table on disk cannot be read.
+            LakeError: the table on disk cannot be read, or with undrained rows the journal.
         """
-        table = self._open("transfers")
         key = {"producer": producer, "epoch": epoch, "producer_sequence": producer_sequence}
-        found = [] if table is None else find_rows(self._connection, table, key)
-        if not found and self._undrained:
+        for _ in range(_READ_ATTEMPTS):
+            table = self._open("transfers")
+            found = [] if table is None else find_rows(self._connection, table, key)
+            if found or not self._undrained:
+                return found[0] if found else None
             rows = self._undrained_rows("transfers", table)
             found = rows.filter([rows[name] == value for name, value in key.items()]).to_pyarrow().to_pylist()
-        return found[0] if found else None
+            if found or self._is_newest("transfers", table):
+                return found[0] if found else None
+        raise self._overtaken("transfers")
 
     def versions(self) -> dict[str, int]:
         """The version of every table that this lake reads; -1 where nothing was ever appended.
@@ -191,7 +198,7 @@ class Lake:
 
     def _snapshot(self, name: str) -> ibis.Table:
         schema = run_schema() if name == "runs" else arrow_schema(name)
-        while True:
+        for _ in range(_READ_ATTEMPTS):
             table = self._open(name)
             files = [] if table is None else data_files(table)
             if name in self._versions:
@@ -202,9 +209,16 @@ class Lake:
             if not (self._undrained and name in JOURNALLED_TABLES):
                 return rows
             waiting = self._undrained_rows(name, table)
-            if name in self._versions or self._is_newest(name, table):
+            if self._is_newest(name, table):
                 return rows.union(waiting)
             # A drain moved rows meanwhile: they may have been trimmed before they were looked for in the journal.
+        raise self._overtaken(name)
+
+    def _overtaken(self, name: str) -> LakeError:
+        return LakeError(
+            f"table {self.path / name} changed {_READ_ATTEMPTS} times while what waits in the journal was read; "
+            "try again, or open the lake without undrained rows"
+        )
 
     def _undrained_rows(self, name: str, table: DeltaTable | None) -> ibis.Table:
         import ibis
@@ -244,7 +258,9 @@ class Lake:
 def _state_of_log(log: Path) -> object:
     """What differs after every commit, and when the folder is another one."""
     try:
-        return log.stat().st_ino, sorted(os.listdir(log))  # noqa: PTH208 - only the names: a path each takes as long
+        state = log.stat()
+        # The number of a folder that was removed is given again: its time tells the two apart.
+        return state.st_ino, state.st_ctime_ns, sorted(os.listdir(log))  # noqa: PTH208 - only the names: a path each takes as long
     except FileNotFoundError:
         return None
 
@@ -267,7 +283,7 @@ def open_lake(
     Args:
         path: folder of the tables, relative to the current folder.
         versions: version by table to read instead of the newest, as `Lake.versions` gave them: time travel.
-        undrained: also show rows that wait in the journal beside the lake, each row once.
+        undrained: also show rows that wait in the journal beside the lake, each row once; only of the newest versions.
 
     Returns:
         The lake. Opening it touches no table yet.
@@ -275,7 +291,7 @@ def open_lake(
     Raises:
         LakeError: `path` is a file.
         UnknownNameError: `versions` names a table that a lake does not have.
-        InputError: a version is below -1.
+        InputError: a version is below -1, or earlier versions shall be read with what is not drained yet.
 
     >>> lake = open_lake("a/folder/that/does/not/exist")
     >>> lake.versions()
@@ -286,6 +302,11 @@ def open_lake(
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise LakeError(f"lake {folder} is a file, must be a folder; give the folder that holds transfers/ and runs/")
+    if versions and undrained:
+        raise InputError(
+            "versions= and undrained=True exclude each other: what waits in the journal follows the newest versions, "
+            "and rows that were drained since an earlier one are in neither. Give one of the two"
+        )
     for name, version in (versions or {}).items():
         if name not in LAKE_TABLES:
             raise UnknownNameError("table", name, LAKE_TABLES)
