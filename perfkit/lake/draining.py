@@ -25,7 +25,7 @@ from perfkit.lake.durability import sync_table
 from perfkit.lake.journal_source import refuse_other_journal
 from perfkit.lake.lock import hold_lake
 from perfkit.lake.pending import Chunk, collect, read_marks
-from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
+from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder, refuse_unusable_folder
 from perfkit.schema import JOURNALLED_TABLES, arrow_schema
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def drain(
     source = journal_folder(folder) if journal is None else Path(journal)
     if not _list_slots(source):
         return DrainResult()
+    refuse_unusable_folder(folder)
     with hold_lake(folder, "drain", wait_s):
         return drain_unlocked(folder, source, progress)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import InputError, LakeError, UnknownNameError
 from perfkit.lake.delta import append_rows, conform, data_files, open_table, refuse_newer
-from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder
+from perfkit.lake.places import DEFAULT_LAKE_PATH, journal_folder, refuse_unusable_folder
 from perfkit.lake.records import RunRecord, run_schema
 from perfkit.lake.snapshots import as_read, find_rows, stored_rows
 from perfkit.lake.undrained import read_undrained
@@ -289,7 +289,7 @@ def open_lake(
         The lake. Opening it touches no table yet.
 
     Raises:
-        LakeError: `path` is a file.
+        LakeError: `path` is a file, or its name has characters that the Delta library cannot open.
         UnknownNameError: `versions` names a table that a lake does not have.
         InputError: a version is below -1, or earlier versions shall be read with what is not drained yet.
 
@@ -300,6 +300,7 @@ def open_lake(
     0
     """
     folder = Path(path)
+    refuse_unusable_folder(folder)
     if folder.exists() and not folder.is_dir():
         raise LakeError(f"lake {folder} is a file, must be a folder; give the folder that holds transfers/ and runs/")
     if versions and undrained:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from perfkit.errors import InputError, LakeError, UnknownNameError
-from perfkit.lake import LAKE_TABLES, RUN_STATUSES, Lake, RunRecord, open_lake
+from perfkit.journal import open_journal
+from perfkit.lake import LAKE_TABLES, RUN_STATUSES, Lake, RunRecord, drain, open_lake
 from perfkit.lake.delta import mark_schema, open_table, table_schema_version
 from perfkit.lake.records import run_schema
 from perfkit.lake.snapshots import files_that_may_hold
@@ -325,3 +326,22 @@ def test_one_transfer_is_found_by_what_makes_it_unique(lake: Lake) -> None:
     table = open_table(lake.path / "transfers")
     assert table is not None
     assert len(files_that_may_hold(table, {"producer": "slot-000", "epoch": 2})) == 1
+
+
+@pytest.mark.parametrize("name", ["data[1]", "a%20b", "a^b", "a|b", "a\\b", "a\nb"])
+def test_folders_that_deltalake_cannot_open_are_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with open_journal(tmp_path / "journal") as journal:
+        journal.append("events", {"name": ["one"]})
+    folder = tmp_path / name / "lake"
+    with pytest.raises(LakeError, match=r"(?s)cannot be used: its path has .* choose a folder"):
+        open_lake(folder)
+    with pytest.raises(LakeError, match=r"(?s)cannot be used: its path has .* choose a folder"):
+        drain(folder, journal=tmp_path / "journal")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["a%b", "star*", "a#b", "q?x", "größer", "a b", "a{b}", "a'b"])
+def test_folders_of_other_names_can_be_used(tmp_path: Path, name: str) -> None:
+    lake = open_lake(tmp_path / name / "lake")
+    lake.append_transfers(observations(1))
+    assert row_count(lake) == 1
