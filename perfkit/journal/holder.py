@@ -41,27 +41,46 @@ def claim_slot(folder: Path) -> SlotHolder:
     unusable: list[str] = []
     for number in range(SLOTS):
         files = SlotFiles(folder, f"slot-{number:03}")
-        descriptor = hold_slot(files)
-        if descriptor is None:
-            continue
         try:
-            return SlotHolder(files, descriptor)
-        except sqlite3.OperationalError:
-            os.close(descriptor)
-            raise
-        except (
-            JournalError,
-            sqlite3.DatabaseError,
-        ) as error:  # damaged, or of a newer perfkit: left for the drain to tell
-            os.close(descriptor)
+            holder = _hold(files)
+        except JournalError as error:  # left for the drain to tell
             unusable.append(f"{files.name}: {error}")
-        except BaseException:
-            os.close(descriptor)
-            raise
+            continue
+        if holder is not None:
+            return holder
     raise JournalError(
         f"all {SLOTS} slots of journal {folder} are held, or cannot be used ({len(unusable)}); end producers that are "
         f"not needed, or choose another folder. {'; '.join(unusable[:3])}".rstrip()
     )
+
+
+def _hold(files: SlotFiles) -> SlotHolder | None:
+    """The slot, if nobody holds it.
+
+    Raises:
+        JournalError: this slot cannot be used, another may: it is damaged, of a newer perfkit, or somebody else's.
+        OSError, sqlite3.Error: the folder or the disk does not allow it.
+    """
+    try:
+        descriptor = hold_slot(files)
+        if descriptor is None:
+            return None
+        try:
+            return SlotHolder(files, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except (OSError, sqlite3.OperationalError) as error:
+        refused = [path for path in (files.lock, files.database, files.counter) if _is_refused(path)]
+        if not refused:
+            raise
+        raise JournalError(f"{refused[0]} belongs to somebody else: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(str(error)) from error
+
+
+def _is_refused(path: Path) -> bool:
+    return path.exists() and not os.access(path, os.R_OK | os.W_OK)
 
 
 def merge_epochs(stored: Sequence[EpochState], said: CounterState, *, is_held: bool) -> tuple[EpochState, ...]:

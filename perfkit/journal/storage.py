@@ -263,11 +263,16 @@ def trim_batches(connection: sqlite3.Connection, up_to_position: Mapping[str, in
 def forget_lossless_epochs(connection: sqlite3.Connection) -> None:
     """Delete closed epochs of which every row was committed: there is nothing to tell about them.
 
+    The newest stays: it knows the last numbers, and after a power cut the counter's page may not.
+
     Raises:
         sqlite3.Error: none was deleted.
     """
     with _transaction(connection):
-        connection.execute("DELETE FROM epochs WHERE NOT is_open AND accepted = committed")
+        connection.execute(
+            "DELETE FROM epochs WHERE NOT is_open AND accepted = committed"
+            " AND epoch < (SELECT max(epoch) FROM epochs) AND last_position < (SELECT max(last_position) FROM epochs)"
+        )
 
 
 def _exists(connection: sqlite3.Connection, table: str) -> bool:
