@@ -5,7 +5,8 @@ read from the other, both ways round: whoever picks the luckiest figure of a hal
 payloads are the independent units, so they are what the intervals resample.
 
 Sources: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13, on percentile intervals; Fleming
-and Wallace, *How not to lie with statistics* (CACM 1986), on geometric means of ratios.
+and Wallace, *How not to lie with statistics* (CACM 1986), on geometric means of ratios; Wilson, *Probable inference,
+the law of succession, and statistical inference* (JASA 1927), on the interval of a share.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import scipy.stats
 
 from perfkit.errors import InputError
 
@@ -104,6 +106,20 @@ class Regret:
     accuracy: float
     resolved: int
     n: int
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy (Wilson); from 0 to 1 when no payload is resolved.
+
+        >>> low, high = Regret(0, 0, 0, 1, accuracy=0.75, resolved=4, n=9).accuracy_interval
+        >>> round(low, 3), round(high, 3)
+        (0.301, 0.954)
+        """
+        if not self.resolved:
+            return 0.0, 1.0
+        right = round(self.accuracy * self.resolved)
+        interval = scipy.stats.binomtest(right, self.resolved).proportion_ci(0.95, method="wilson")
+        return float(interval.low), float(interval.high)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
