@@ -183,7 +183,10 @@ def replay_sweep(
         settings: the settings; those that agree in signalling and load share their sends.
         methods: the methods to compare.
         seed: of the order within each round.
-        budget_s: rounds beyond the eight that a replay needs are measured as long as this leaves time.
+        budget_s: rounds beyond the eight that a replay needs are measured as long as this leaves time; those eight,
+            four in each of two launches, are finished even if they take longer.
+
+    Memory is probed twice for every scenario, in a launch of its own: the rounds repeat these two figures in turn.
     """
     scheduled: dict[Scenario, Scheduled] = {}
     for payload in workload:
@@ -201,7 +204,7 @@ def replay_sweep(
         budget_s=budget_s,
         min_rounds=ROUNDS_PER_LAUNCH,
         max_rounds=2 * ROUNDS_PER_LAUNCH,
-        fewest_rounds=2,
+        fewest_rounds=ROUNDS_PER_LAUNCH,
         target_half_width=0.0,
         seed=seed,
         probed_stages=("whole",) if any(setting.goal == "memory" for setting in settings) else (),
