@@ -45,7 +45,8 @@ def replay_command(
     """Send a held-out workload by every method and judge tuned decisions.
 
     Against an oracle and against every fixed choice. Exit code 1 when tuned
-    misses what it has to hold in a setting.
+    misses what it has to hold in a setting, or when a setting could not be
+    measured; a result that is inconclusive says so and exits with 0.
     """
     budget_s, _ = read_budget(budget, background=False)
     chosen = names(settings, "--settings")
@@ -66,5 +67,5 @@ def replay_command(
             progress=progress,
         )
     show(result, as_json=as_json)
-    if result.verdict != "holds":
+    if result.verdict.startswith("misses"):
         context.exit(1)

@@ -31,7 +31,7 @@ from perfkit.transfer.platform import capabilities, headroom
 from perfkit.workflows.keeping import keep_observations
 from perfkit.workflows.replay_judgement import compare_with_fixed, judge_settings
 from perfkit.workflows.replay_result import ReplayResult
-from perfkit.workflows.replay_samples import collect_samples, write_samples
+from perfkit.workflows.replay_samples import check_writable, collect_samples, keep_judged, write_samples
 
 __all__ = ["replay"]
 
@@ -39,6 +39,7 @@ SOURCE = "replay"
 _SECONDS_PER_PAYLOAD = 3.75
 _LARGEST_BYTES_PER_SECOND = 2**19  # of the budget: a large payload takes the time of many small ones
 _FEWEST_PAYLOADS, _MOST_PAYLOADS = 16, 128
+_TOLERATED_OVERTIME = 1.25
 
 
 def replay(
@@ -59,6 +60,9 @@ def replay(
     fresh processes; the methods of a payload are measured next to each other, in at least eight rounds. The oracle
     takes what was cheapest in one half of the rounds, and all costs are read from the other half, both ways round.
 
+    Memory is not measured in these sends, but in two probes per payload and method, in a launch of their own: the
+    rounds of one half repeat the figure of the first probe, those of the other half the figure of the second.
+
     Args:
         fit: what to test; None tests what is published.
         thresholds: the published file, when no fit is given.
@@ -66,9 +70,11 @@ def replay(
             bytes), ``exhausted`` (no shared memory), ``busy`` (16 in flight).
         payloads: how many; by default as many as the budget allows.
         seed: of the workload and of the order in which it is measured.
-        budget_s: seconds to spend, above 0; the rounds that the proof needs are finished even if they take longer.
+        budget_s: seconds to spend, above 0; the eight rounds that the proof needs are finished even if they take
+            longer, which the result then says.
         lake: where the sends are kept, with source ``replay``, which no fit takes; None keeps them only in the result.
-        samples: Parquet file for every send; the choices go to the file beside it that ends in ``.choices.parquet``.
+        samples: Parquet file for every send of what was judged; the choices go to the file beside it that ends in
+            ``.choices.parquet``.
         progress: called after every batch.
 
     Returns:
@@ -78,12 +84,15 @@ def replay(
         ConfigError: the thresholds cannot be read.
         UnknownNameError: there is no such setting.
         InputError: the budget leaves no time, or no payload is asked for.
+        FileError: the samples cannot be written there.
         MeasurementError: no payload was measured with every method.
         JournalError: what was measured could not be kept.
     """
     chosen = _settings(settings_of_replay)
     if budget_s <= 0:
         raise InputError(f"budget of {budget_s} s, must be above 0; for example 240 s")
+    if samples is not None:
+        check_writable(samples)
     publication, tested = _tested(fit, thresholds)
     methods = _methods()
     workload = _workload(seed, payloads, budget_s)
@@ -112,8 +121,9 @@ def replay(
         rounds=outcome.rounds,
         settings=settings,
         comparisons=compare_with_fixed(settings, methods),
-        samples=rows,
-        warnings=(*sweep.warnings, *_thin(outcome, sweep), *_failures(outcome), *warnings),
+        samples=keep_judged(rows, {name: one.costs.payloads for name, one in settings.items()}),
+        warnings=(*sweep.warnings, *_overtime(outcome, sweep), *_failures(outcome), *warnings),
+        asked=tuple(setting.name for setting in chosen),
     )
     if samples is not None:
         write_samples(result.samples, result.choices(), samples)
@@ -150,11 +160,11 @@ def _workload(seed: int, payloads: int | None, budget_s: float) -> tuple[ReplayP
     return make_workload(seed, affordable if payloads is None else payloads, largest_bytes=largest_bytes)
 
 
-def _thin(outcome: Outcome, sweep: Sweep) -> Iterator[str]:
-    if outcome.rounds < sweep.launches * sweep.min_rounds:
+def _overtime(outcome: Outcome, sweep: Sweep) -> Iterator[str]:
+    if outcome.seconds > sweep.budget_s * _TOLERATED_OVERTIME:
         yield (
-            f"{plural(outcome.rounds, 'round')} instead of {sweep.launches * sweep.min_rounds}: the budget was too "
-            "small for so many payloads; give a longer --budget or fewer --payloads"
+            f"took {outcome.seconds:.0f} s instead of {sweep.budget_s:g} s: {plural(outcome.rounds, 'round')} of so "
+            "many payloads take that long; give a longer --budget or fewer --payloads"
         )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from perfkit.measurement.replay_workload import ReplayPayload
+from perfkit.measurement.replay_workload import LAUNCHES, ROUNDS_PER_LAUNCH, ReplayPayload
 from perfkit.stats.regret import CostTable, RatioEstimate, Regret
 from perfkit.tables import ResultTable, plural
 from perfkit.workflows.replay_strategies import BEST_STATIC, TUNED
@@ -20,7 +20,11 @@ __all__ = ["DecadeRegret", "FixedComparison", "ReplayResult", "SettingResult"]
 
 MAX_REGRET, MAX_REGRET_LOW, MIN_ACCURACY = 0.05, 0.02, 0.95
 """Tuned holds in a setting when its regret is at most the first, its lower bound at most the second, and it takes the
-best method for at least the third share of the payloads for which that is resolved."""
+best method for at least the third share of the payloads for which that is resolved. Where that share is below, it
+misses only if its whole interval is: one wrong of four says little."""
+
+MAX_UNRESOLVED = 0.30
+"""Where no method is clearly best for more of the payloads than this, the result says so: little is at stake there."""
 
 MIN_GAIN = 0.05
 """How much better than any single fixed choice tuned has to be over all settings."""
@@ -72,14 +76,16 @@ class SettingResult:
 
     @property
     def verdict(self) -> str:
-        """``holds``, or ``misses`` and what."""
+        """``holds``, ``misses`` and what, or ``inconclusive``: too few payloads are resolved to tell."""
         tuned = self.tuned
         missed = []
         if tuned.value > MAX_REGRET or tuned.low > MAX_REGRET_LOW:
             missed.append("regret")
-        if tuned.accuracy < MIN_ACCURACY:
+        if tuned.accuracy_interval[1] < MIN_ACCURACY:
             missed.append("accuracy")
-        return f"misses {' and '.join(missed)}" if missed else "holds"
+        if missed:
+            return f"misses {' and '.join(missed)}"
+        return "holds" if tuned.resolved and tuned.accuracy >= MIN_ACCURACY else "inconclusive"
 
     def log_costs(self, strategy: str) -> npt.NDArray[np.float64]:
         """Logarithm of the cost of each payload as a strategy sends it, the mean of both halves."""
@@ -167,8 +173,9 @@ class ReplayResult:
         rounds: interleaved passes, all launches together.
         settings: results by name of the setting.
         comparisons: tuned against each fixed choice.
-        samples: every send: setting, payload, payload_bytes, method, half, launch, cost.
+        samples: every send of what was judged: setting, payload, payload_bytes, method, half, launch, cost.
         warnings: what to mind, each with the next step.
+        asked: names of the settings that were to be measured; one without a result is a miss.
     """
 
     run_id: str
@@ -182,6 +189,7 @@ class ReplayResult:
     comparisons: tuple[FixedComparison, ...]
     samples: pa.Table = dataclasses.field(repr=False)
     warnings: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -190,9 +198,25 @@ class ReplayResult:
 
     @property
     def verdict(self) -> str:
-        """``holds`` when tuned holds in every setting, otherwise ``misses`` and where."""
-        missed = [name for name, setting in self.settings.items() if setting.verdict != "holds"]
-        return f"misses in {', '.join(missed)}" if missed else "holds"
+        """``holds`` when tuned holds in every setting that was asked for; otherwise what is wrong, and where.
+
+        ``misses`` when tuned misses in a setting, or when one could not be measured; ``inconclusive`` when a setting
+        is, or when there were fewer rounds or launches than a proof needs.
+        """
+        missed = [name for name, setting in self.settings.items() if setting.verdict.startswith("misses")]
+        absent = [name for name in self.asked if name not in self.settings]
+        if missed or absent:
+            reasons = [f"in {', '.join(missed)}"] if missed else []
+            reasons += [f"{', '.join(absent)} not measured"] if absent else []
+            return f"misses{' ' if missed else ': '}{'; '.join(reasons)}"
+        fewest_rounds = LAUNCHES * ROUNDS_PER_LAUNCH
+        if self.launches < LAUNCHES or self.rounds < fewest_rounds:
+            launched = plural(self.launches, "launch", ["launches"])
+            return (
+                f"inconclusive: {plural(self.rounds, 'round')} in {launched}, not {fewest_rounds} or more in {LAUNCHES}"
+            )
+        unclear = [name for name, setting in self.settings.items() if setting.verdict == "inconclusive"]
+        return f"inconclusive in {', '.join(unclear)}" if unclear else "holds"
 
     def choices(self) -> pa.Table:
         """What every strategy takes: setting, strategy, payload, method."""
@@ -249,7 +273,19 @@ class ReplayResult:
             "regret: cost lost to the oracle, geometric mean; right: share of payloads with a clear best method for "
             "which tuned takes it; tied: share without one; one edge: regret of the best single threshold in hindsight"
         )
-        return (extent, reading, *(f"! {warning}" for warning in self.warnings))
+        return (extent, reading, *self._findings(), *(f"! {warning}" for warning in self.warnings))
+
+    def _findings(self) -> Iterator[str]:
+        """What the figures of the table do not say by themselves."""
+        for name, setting in self.settings.items():
+            if setting.unresolved_share > MAX_UNRESOLVED:
+                yield (
+                    f"in {name} no method is best by 10 % for {setting.unresolved_share:.0%} of the payloads: what is "
+                    f"taken matters little for these, and accuracy rests on {setting.tuned.resolved}"
+                )
+        for one in self.comparisons:
+            if one.worse_in:
+                yield f"! tuned costs more than {one.strategy} in {', '.join(one.worse_in)}, beyond the interval"
 
     def to_plain(self) -> dict[str, Any]:
         """All but the raw sends, as values that JSON can hold."""
@@ -262,6 +298,7 @@ class ReplayResult:
             "launches": self.launches,
             "rounds": self.rounds,
             "payloads": self.n,
+            "asked": list(self.asked),
             "fingerprint": dict(self.fingerprint),
             "settings": {name: setting.to_plain() for name, setting in self.settings.items()},
             "comparisons": [comparison.to_plain() for comparison in self.comparisons],
@@ -298,6 +335,7 @@ def _plain_regret(regret: Regret) -> dict[str, Any]:
         "regret_ci": [regret.low, regret.high],
         "total_ratio": regret.total_ratio,
         "accuracy": regret.accuracy,
+        "accuracy_ci": list(regret.accuracy_interval),
         "resolved": regret.resolved,
         "n": regret.n,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,7 @@ from perfkit.engine.costs import GOALS
 from perfkit.errors import FileError
 from perfkit.measurement.replay_workload import ReplayPayload, ReplaySetting
 
-__all__ = ["SAMPLE_COLUMNS", "choices_path", "collect_samples", "write_samples"]
+__all__ = ["SAMPLE_COLUMNS", "check_writable", "choices_path", "collect_samples", "keep_judged", "write_samples"]
 
 SAMPLE_COLUMNS = ("setting", "payload", "payload_bytes", "method", "half", "launch", "cost")
 _PAYLOAD_COLUMNS = ("payload_bytes", "kind", "format", "compression", "entropy")
@@ -67,6 +67,40 @@ def _of_setting(
     )
 
 
+def keep_judged(samples: pa.Table, judged: Mapping[str, Sequence[int]]) -> pa.Table:
+    """The sends of the payloads that were judged: with those of others nobody could recompute the figures.
+
+    Args:
+        samples: sends, `SAMPLE_COLUMNS`.
+        judged: numbers of the payloads that were judged, by setting.
+    """
+    pairs = [(setting, number) for setting, numbers in judged.items() for number in numbers]
+    sends = pl.from_arrow(samples)
+    assert isinstance(sends, pl.DataFrame)  # a table is never a series
+    schema = {name: sends.schema[name] for name in ("setting", "payload")}
+    wanted = pl.DataFrame(pairs, schema=schema, orient="row")
+    return sends.join(wanted, on=list(schema), how="semi", maintain_order="left").to_arrow()
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a place for samples before anything is measured for it; files that are there stay as they are.
+
+    Raises:
+        FileError: a file cannot be written there.
+    """
+    for place in (Path, choices_path):  # in turn: beside a path without a name there is no place for choices
+        target = place(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not target.exists()
+            with target.open("ab"):
+                pass
+            if is_new:
+                target.unlink()
+        except OSError as error:
+            raise _not_writable(target, error) from error
+
+
 def choices_path(samples: str | Path) -> Path:
     """The file of choices beside a file of samples.
 
@@ -87,4 +121,8 @@ def write_samples(samples: pa.Table, choices: pa.Table, path: str | Path) -> Non
             target.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, target)
         except OSError as error:
-            raise FileError(f"{target} cannot be written: {error.strerror or error}; choose another place") from error
+            raise _not_writable(target, error) from error
+
+
+def _not_writable(target: Path, error: OSError) -> FileError:
+    return FileError(f"{target} cannot be written: {error.strerror or error}; choose another place")
