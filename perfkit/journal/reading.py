@@ -18,6 +18,7 @@ from perfkit.journal.holder import merge_epochs
 from perfkit.journal.slots import SlotFiles, hold_slot, looking_at
 from perfkit.journal.storage import (
     connect,
+    count_rows,
     read_batches,
     stored_epochs,
     stored_tables,
@@ -128,6 +129,15 @@ class SlotReader:
         """
         with self._telling():
             return stored_tables(self._connection)
+
+    def waiting_rows(self, table: str) -> int:
+        """Rows of a table that were not trimmed yet.
+
+        Raises:
+            JournalError: the file is damaged.
+        """
+        with self._telling():
+            return count_rows(self._connection, table)
 
     def epochs(self) -> tuple[EpochState, ...]:
         """What became of the rows of each holder, oldest first; one of which every row was committed may be left out.

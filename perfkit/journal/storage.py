@@ -21,6 +21,7 @@ __all__ = [
     "FORMAT_VERSION",
     "commit_batches",
     "connect",
+    "count_rows",
     "forget_lossless_epochs",
     "last_numbers",
     "live_bytes",
@@ -238,6 +239,18 @@ def read_batches(connection: sqlite3.Connection, slot: str, table: str, after_po
             yield Batch(slot, table, position, epoch, schema_version, first_sequence, rows, body)
     finally:
         cursor.close()  # a cursor that is left half read keeps the log from being reused
+
+
+def count_rows(connection: sqlite3.Connection, table: str) -> int:
+    """Rows of the batches of a table.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    if not _exists(connection, table):
+        return 0
+    (rows,) = connection.execute(f'SELECT coalesce(sum(row_count), 0) FROM "{_PREFIX}{table}"').fetchone()
+    return int(rows)
 
 
 def trim_batches(connection: sqlite3.Connection, up_to_position: Mapping[str, int]) -> None:

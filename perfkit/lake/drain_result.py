@@ -13,7 +13,7 @@ __all__ = ["DrainProgress", "DrainResult"]
 
 @dataclasses.dataclass(frozen=True)
 class DrainProgress:
-    """How far a drain has come: rows that are in the lake, of those that waited when it began."""
+    """How far a drain has come: rows that it moved, of those that waited when it began."""
 
     done: float
     total: float

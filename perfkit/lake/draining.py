@@ -97,6 +97,7 @@ def drain_unlocked(lake: Path, journal: Path, progress: Callable[[DrainProgress]
     with contextlib.ExitStack() as stack:
         slots = _list_slots(journal)
         work.open_readers(stack, slots)
+        work.count_waiting()
         for name in JOURNALLED_TABLES:
             work.drain_table(name)
         work.report()
@@ -119,6 +120,7 @@ class _Drain:
     warnings: list[str] = dataclasses.field(default_factory=list)
     removed: list[str] = dataclasses.field(default_factory=list)
     told_up_to_epoch: dict[str, int] = dataclasses.field(default_factory=dict)
+    waiting: int = 0
     damaged: int = 0
     lost: int = 0
     dropped: int = 0
@@ -200,9 +202,17 @@ class _Drain:
         except (DeltaError, OSError) as error:  # the commit stands; only opening the table stays slow
             self.warnings.append(f"no checkpoint of {table.table_uri} could be written: {error}; check the free space")
 
+    def count_waiting(self) -> None:
+        """What progress is measured by; producers may add to it."""
+        for reader in self.readers.values():
+            with self._going_on():
+                self.waiting += sum(reader.waiting_rows(name) for name in JOURNALLED_TABLES)
+
     def _tell(self, name: str) -> None:
         done = sum(self.rows.values())
-        self.progress(DrainProgress(done, done, f"draining {name}", None))
+        total = max(done, self.waiting)
+        seconds_left = (time.monotonic() - self.begun_s) / done * (total - done)
+        self.progress(DrainProgress(done, total, f"draining {name}", seconds_left))
 
     def report(self) -> None:
         """Turn what dead producers lost or dropped into events."""

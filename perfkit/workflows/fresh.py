@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from perfkit.errors import JournalError, LakeError
+from perfkit.errors import LakeError
 from perfkit.lake import Lake, drain, open_lake
 
 __all__ = ["open_drained_lake", "open_fresh_lake"]
@@ -30,7 +30,7 @@ def open_fresh_lake(path: str | Path = "data/lake") -> Lake:
     lake = open_lake(path)
     try:
         drain(path)
-    except (JournalError, LakeError) as error:
+    except LakeError as error:
         warnings.warn(f"what waits in the journal is left out: {error}", stacklevel=2)
     return lake
 
@@ -53,7 +53,7 @@ def open_drained_lake(path: str | Path = "data/lake") -> tuple[Lake, tuple[str, 
     lake = open_lake(path)
     try:
         return lake, drain(path).warnings
-    except (JournalError, LakeError) as error:
+    except LakeError as error:
         raise LakeError(
             f"what waits in the journal of {path} could not be moved into the lake: {error}. Nothing was done; run "
             "`perfkit drain`, then try again"

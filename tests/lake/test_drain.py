@@ -145,15 +145,16 @@ def test_rows_of_many_slots_share_a_commit(lake: Path) -> None:
 
 def test_much_is_moved_in_several_commits(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draining, "_CHUNK_ROWS", 20)
-    seen: list[float] = []
+    seen: list[tuple[float, float]] = []
     with journal_of(lake) as first, journal_of(lake) as second:
         for _ in range(5):
             first.append("transfers", transfers(7))
             second.append("transfers", transfers(11))
-        result = drain(lake, progress=lambda progress: seen.append(progress.done))
+        result = drain(lake, progress=lambda progress: seen.append((progress.done, progress.total)))
     assert result.rows == {"transfers": 90}
     assert result.versions["transfers"] == len(seen) > 2
-    assert seen[-1] == 90
+    assert seen[-1] == (90, 90)
+    assert {total for _, total in seen} == {90}
     assert len(set(keys_of(lake))) == 90
 
 
@@ -356,6 +357,13 @@ def test_losses_of_a_producer_that_came_and_died_during_the_drain_are_told_by_th
     second = drain(lake)
     assert (second.lost, second.removed) == (7, ("slot-000",))
     assert drain(lake).lost == 0
+
+
+def test_journal_that_cannot_be_read_is_a_lake_error(lake: Path) -> None:
+    lake.parent.mkdir()
+    journal_folder(lake).write_text("a file where the journal's folder should be")
+    with pytest.raises(LakeError, match="nothing was drained"):
+        drain(lake)
 
 
 def test_slot_that_is_just_being_made_is_left_alone_and_removed_when_its_producer_died_over_it(lake: Path) -> None:
