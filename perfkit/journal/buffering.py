@@ -14,6 +14,7 @@ from perfkit.journal.committing import CommitRequest, Committer
 from perfkit.journal.counter import ACCEPTED, DROPPED
 from perfkit.journal.encoding import check_columns, encode_batches
 from perfkit.journal.tally import Tally
+from perfkit.units import format_bytes
 
 __all__ = ["Buffer", "Writer"]
 
@@ -214,7 +215,10 @@ class Buffer:
         self, writer: Writer, rows: list[Sequence[Any]], pause: Callable[[], None] | None
     ) -> list[CommitRequest]:
         try:
-            return [CommitRequest(_encode_rows(writer, rows, pause))]
+            request = CommitRequest(_encode_rows(writer, rows, pause))
+            if request.body_bytes > self._committer.max_request_bytes:
+                raise JournalError(f"it takes {format_bytes(request.body_bytes)}, more than the journal may hold")
+            return [request]
         except Exception as error:  # noqa: BLE001 - whatever a service handed in, its other rows must not suffer
             if len(rows) == 1:
                 self.last_error = f"a row of {writer.table} was dropped: {error}"

@@ -18,6 +18,9 @@ from perfkit.units import format_bytes
 
 __all__ = ["CommitRequest", "Committer"]
 
+_EMPTY_BYTES = 2**15
+"""More than a slot's file has when nothing waits in it: six pages."""
+
 
 class CommitRequest:
     """Rows that somebody wants to be durable: all of them, or none.
@@ -26,11 +29,12 @@ class CommitRequest:
         batches: the rows, of one table.
     """
 
-    __slots__ = ("batches", "error", "first_sequence", "is_done", "rows")
+    __slots__ = ("batches", "body_bytes", "error", "first_sequence", "is_done", "rows")
 
     def __init__(self, batches: Sequence[EncodedBatch]) -> None:
         self.batches = batches
         self.rows = sum(batch.rows for batch in batches)
+        self.body_bytes = sum(len(batch.body) for batch in batches)
         self.first_sequence = 0
         self.error: JournalError | None = None
         self.is_done = False
@@ -50,6 +54,7 @@ class Committer:
         self.lock = threading.Lock()
         self.commits = self.failures = self.file_bytes = 0
         self.last_error = ""
+        self.max_request_bytes = max_bytes - _EMPTY_BYTES  # more would wait for ever for a drain to make room
         self._folder = folder
         self._max_bytes = max_bytes
         self._tally = tally
@@ -139,15 +144,14 @@ class Committer:
         fitting = []
         expected_bytes = holder.live_bytes()
         for request in requests:
-            added_bytes = sum(len(batch.body) for batch in request.batches)
-            if expected_bytes + added_bytes > self._max_bytes:
+            if expected_bytes + request.body_bytes > self._max_bytes:
                 error = JournalError(
                     f"journal slot {holder.files.database} is full: {format_bytes(expected_bytes)} wait to be drained, "
                     f"allowed are {format_bytes(self._max_bytes)}; run `perfkit drain`"
                 )
                 self._refuse([request], self._failed(error))
             else:
-                expected_bytes += added_bytes
+                expected_bytes += request.body_bytes
                 fitting.append(request)
         return fitting, expected_bytes
 

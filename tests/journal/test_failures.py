@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ def small(latencies: Any) -> dict[str, Any]:
 
 
 FULL = """
+import random
 import resource, sys, time
 from perfkit.errors import JournalError
 from perfkit.journal import open_journal
@@ -178,3 +180,14 @@ def test_a_failed_append_is_counted_as_dropped_and_its_numbers_stay_free(folder:
         with pytest.raises(JournalError, match="of type str"):
             journal.append("transfers", small("x"))
         assert journal.append("transfers", small(3)) == range(3, 4)
+
+
+def test_a_row_that_can_never_fit_is_dropped_and_holds_up_no_other(folder: Path) -> None:
+    with open_journal(folder, max_bytes=2**16) as journal:
+        writer = journal.writer("events", ("name", "message"))
+        for length in (10, 2**17, 20):
+            writer.offer(("x", random.Random(length).randbytes(length).hex()))
+        assert journal.flush()
+        figures = journal.statistics()
+        assert (figures.committed, figures.dropped) == (2, 1)
+        assert "more than the journal may hold" in figures.last_error
