@@ -244,7 +244,8 @@ def ratio_over_groups(log_ratios: Floats) -> RatioEstimate:
         log_ratios: logarithm of the ratio by group and payload; NaN where a group lacks a payload.
 
     Returns:
-        The estimate; payloads are resampled together with what all groups know about them.
+        The estimate; payloads are resampled together with what all groups know about them. A single payload says
+        nothing about others: its interval is from 0 to infinity.
     """
     log_ratios = log_ratios[:, np.isfinite(log_ratios).any(axis=0)]  # every draw then tells about some group
     picks = np.random.default_rng(_SEED).integers(0, log_ratios.shape[1], (_DRAWS, log_ratios.shape[1]))
@@ -256,6 +257,8 @@ def ratio_over_groups(log_ratios: Floats) -> RatioEstimate:
         draws = np.nanmean(sums / np.where(counts > 0, counts, np.nan), axis=0)
     low, high = np.quantile(draws, (0.025, 0.975))
     value = np.mean([row[mask].mean() for row, mask in zip(log_ratios, known, strict=True)])
+    if log_ratios.shape[1] == 1:
+        low, high = -np.inf, np.inf
     middle, lower, upper = np.exp([value, low, high]).tolist()
     return RatioEstimate(middle, lower, upper, log_ratios.shape[1])
 

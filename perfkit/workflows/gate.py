@@ -57,6 +57,7 @@ class Candidate:
         effects: what it is expected, or was measured, to change.
         sizes: payload sizes, in bytes, over which ignorance is judged.
         host: the fingerprint of this host.
+        replayed_bytes: payload sizes of the replay, in bytes; a contradiction is settled only where some lie.
     """
 
     curves: CurveSet
@@ -65,6 +66,7 @@ class Candidate:
     effects: tuple[Effect, ...]
     sizes: tuple[float, ...]
     host: Mapping[str, str]
+    replayed_bytes: tuple[float, ...] = ()
 
 
 def gate(candidate: Candidate, limits: PublishSettings) -> tuple[Refusal, ...]:
@@ -185,14 +187,15 @@ def _worse(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
 
 
 def _step(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
-    """Two measurements that are sure of the opposite are a reason to look twice; a replay that went well has looked."""
-    if any(one.workload == REPLAY and one.verdict in (BETTER, EQUIVALENT) for one in candidate.effects):
-        return
+    """Two measurements that are sure of the opposite are a reason to look twice; a replay that went well has looked,
+    where it sent payloads of the sizes in question."""
+    went_well = any(one.workload == REPLAY and one.verdict in (BETTER, EQUIVALENT) for one in candidate.effects)
+    looked_at = candidate.replayed_bytes if went_well else ()
     steps = [
         step
         for before, after in zip(candidate.before, candidate.after, strict=True)
         for step in _steps(before, after, candidate.sizes)
-        if step.factor > limits.max_step
+        if step.factor > limits.max_step and not any(step.start_bytes <= size <= step.end_bytes for size in looked_at)
     ]
     if steps:
         widest = max(steps, key=lambda step: step.factor)

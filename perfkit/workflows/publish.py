@@ -21,7 +21,7 @@ from perfkit.workflows.gate import Candidate, Refusal, changed_meanwhile, gate
 from perfkit.workflows.proposal import Proposal, propose
 from perfkit.workflows.published import History, PublishResult
 from perfkit.workflows.replay_result import ReplayResult
-from perfkit.workflows.replayed import replayed_effect
+from perfkit.workflows.replayed import replayed_effect, too_weak
 from perfkit.workflows.workload import even_mix, measured_sizes, recorded_traffic
 
 __all__ = ["HasCurves", "history", "publish", "publish_if_sound", "rollback"]
@@ -57,7 +57,8 @@ def publish(
         settings: the `perfkit.toml` whose pools and goals the readable ranges are for, and whose ``[publish]`` says
             what is asked of the evidence; by default the one beside `path`, if there is one.
         replay: what `perfkit.replay` measured: candidate and plan in force are judged by the sends of its held-out
-            workload, which counts more than any expectation.
+            workload, which counts more than any expectation. One of another host, of too few launches, rounds or
+            payloads is left out, with a warning.
         lake: where services record: what they sent during the last day is judged, and the publication becomes an
             event there. None judges an even mix only and tells no lake.
         dry_run: only show which ranges would move, the expected effect and what is against it.
@@ -122,9 +123,12 @@ def publish_if_sound(
     proposal = propose(current, fit.curves, chosen)
     if not proposal.is_new:
         return proposal.result(dry_run=dry_run)
+    host = collect_fingerprint()
+    weakness = too_weak(replay, host) if replay else ""
+    replay = None if weakness else replay
     effects = _effects(proposal, chosen, lake, replay)
-    sizes = measured_sizes(fit.curves)
-    judged = Candidate(fit.curves, proposal.after, proposal.before, effects, sizes, collect_fingerprint())
+    sizes, replayed_bytes = measured_sizes(fit.curves), _replayed_bytes(replay)
+    judged = Candidate(fit.curves, proposal.after, proposal.before, effects, sizes, host, replayed_bytes)
     refusals = (*_refuse_other_version(current, expected_version), *gate(judged, chosen.publish))
     overridden = tuple(one.name for one in refusals if force and one.forcible)
     refused = len(overridden) < len(refusals)
@@ -134,6 +138,9 @@ def publish_if_sound(
     if not dry_run and not refused:
         replace_current(current, proposal.thresholds)
     result = proposal.result(dry_run=dry_run, published=not dry_run and not refused)
+    if weakness:
+        ignored = f"the replay does not count: {weakness}; measure one here with `perfkit publish --replay`"
+        result = dataclasses.replace(result, warnings=(*result.warnings, ignored))
     return _told(dataclasses.replace(result, effects=effects, refusals=refusals, overridden=overridden), lake)
 
 
@@ -214,6 +221,11 @@ def _effects(
         return expected
     in_force = Publication.of(previous) if previous else Publication()
     return (replayed_effect(replay, in_force, publication, margin=margin), *expected)
+
+
+def _replayed_bytes(replay: ReplayResult | None) -> tuple[float, ...]:
+    settings = replay.settings.values() if replay else ()
+    return tuple(float(one.payload_bytes) for setting in settings for one in setting.payloads)
 
 
 def _told(result: PublishResult, lake: str | Path | None) -> PublishResult:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from perfkit.config.fingerprint import differences
 from perfkit.engine.plan import Publication
 from perfkit.measurement.replay_workload import REPLAY_SETTINGS
 from perfkit.stats.regret import ratio_over_groups
@@ -15,12 +16,31 @@ from perfkit.workflows.replay_result import ReplayResult, SettingResult
 from perfkit.workflows.replay_strategies import tuned_choices
 from perfkit.workflows.workload import REPLAY
 
-__all__ = ["replayed_effect"]
+__all__ = ["replayed_effect", "too_weak"]
 
 Floats = npt.NDArray[np.float64]
 MEASURED = "measured: sends of a held-out workload by every method, payloads resampled"
 _DRAWS = 2000
 _SEED = 20_114
+_MIN_LAUNCHES, _MIN_ROUNDS, _MIN_PAYLOADS = 2, 8, 12  # fewer payloads make a percentile bootstrap far too sure
+
+
+def too_weak(replay: ReplayResult, host: Mapping[str, str]) -> str:
+    """Why a replay cannot judge a candidate on a host; empty where it can.
+
+    Args:
+        replay: what was measured.
+        host: the fingerprint of the host to publish on.
+    """
+    found = differences(replay.fingerprint, host)
+    if found:
+        return f"it is of another host ({'; '.join(found)})"
+    counts = (
+        ("launches", replay.launches, _MIN_LAUNCHES),
+        ("rounds", replay.rounds, _MIN_ROUNDS),
+        ("payloads", replay.n, _MIN_PAYLOADS),
+    )
+    return "; ".join(f"{name} == {got}, must be at least {least}" for name, got, least in counts if got < least)
 
 
 def replayed_effect(replay: ReplayResult, before: Publication, after: Publication, *, margin: float) -> Effect:

@@ -126,6 +126,11 @@ def test_groups_count_alike_however_many_payloads_they_have():
     assert (round(estimate.value, 6), estimate.n) == (4.0, 10)
 
 
+def test_a_single_payload_says_nothing_about_others():
+    found = ratio_over_groups(np.log([[0.5]]))
+    assert (found.value, found.low, found.high, found.n) == (0.5, 0, np.inf, 1)
+
+
 def test_the_interval_of_a_ratio_covers_the_truth():
     covered = 0
     for seed in range(200):

@@ -99,6 +99,41 @@ def test_a_replay_that_shows_a_gain_allows_a_step(path: Path, make_curves, repla
     assert (result.published, result.effects[0].workload, result.effects[0].verdict) == (True, "replay", "better")
 
 
+@pytest.mark.parametrize(
+    ("weaker", "reason"),
+    [
+        ({"launches": 1}, "launches == 1"),
+        ({"rounds": 7}, "rounds == 7"),
+        ({"fingerprint": {"cpu": "Abacus 3000"}}, "another host"),
+    ],
+)
+def test_a_worthless_replay_switches_no_check_off(path: Path, make_curves, replay_of, weaker, reason: str) -> None:
+    publish(Fitted(make_curves()), path=path)
+    replay = dataclasses.replace(replay_of(CONTRARY), **weaker)
+    result = publish_if_sound(Fitted(make_curves(CONTRARY, evidence=NEXT)), path=path, replay=replay)
+    assert [one.name for one in result.refusals] == ["step"]
+    assert [effect.workload for effect in result.effects] == ["even mix"]
+    assert any("the replay does not count" in one and reason in one for one in result.warnings)
+
+
+def keeping(replay: ReplayResult, rows: list[int]) -> ReplayResult:
+    """The replay with some of its payloads."""
+    settings = {
+        name: dataclasses.replace(one, payloads=tuple(one.payloads[row] for row in rows), costs=one.costs.of(rows))
+        for name, one in replay.settings.items()
+    }
+    return dataclasses.replace(replay, settings=settings)
+
+
+def test_a_replay_settles_no_step_where_it_sent_nothing(path: Path, make_curves, replay_of) -> None:
+    publish(Fitted(make_curves()), path=path)
+    candidate = Fitted(make_curves(CONTRARY, evidence=NEXT))
+    large = keeping(replay_of(CONTRARY), list(range(26, 40)))
+    assert "step" in {one.name for one in publish_if_sound(candidate, path=path, replay=large).refusals}
+    few = publish_if_sound(candidate, path=path, replay=keeping(large, list(range(11))))
+    assert any("payloads == 11" in one for one in few.warnings)
+
+
 def test_the_figures_of_the_replay_are_kept_with_the_version(path: Path, make_curves, replay_of) -> None:
     publish(Fitted(make_curves()), path=path, replay=replay_of(CONTRARY))
     gate = load_thresholds(path).gate
