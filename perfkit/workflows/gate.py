@@ -103,6 +103,7 @@ def _launches(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal
         (part.curve.launches, f"{cell.name} by {method}")
         for cell, method in _taken(candidate.after)
         for part in _parts(cell, method)
+        if part.key.quantity != "resident_bytes"  # probed in one launch of its own; `_observations` judges it
     ]
     launches, where = min(behind)
     if launches < limits.min_launches:

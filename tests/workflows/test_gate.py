@@ -64,6 +64,19 @@ def test_one_thin_curve_under_a_range_is_enough(path: Path, make_curves, facts: 
     assert "perfkit bench" in refusal.message
 
 
+def test_a_goal_of_memory_can_be_published(path: Path, make_curves) -> None:
+    """Memory is probed in one launch of its own, so its curves never rest on more."""
+    path.with_name("perfkit.toml").write_text('[pools.default]\ngoal = "memory"\n')
+    curves = make_curves()
+    resident = {
+        dataclasses.replace(key, quantity="resident_bytes"): dataclasses.replace(curve, launches=1)
+        for key, curve in curves.curves.items()
+    }
+    measured = dataclasses.replace(curves, curves={**curves.curves, **resident})
+    result = publish(Fitted(measured), path=path)
+    assert (result.published, {table.goal for table in load_thresholds(path).tables}) == (True, {"memory"})
+
+
 def test_limits_come_from_the_settings(path: Path, make_curves) -> None:
     path.with_name("perfkit.toml").write_text("[publish]\nmin_launches = 1\nmin_observations = 1\n")
     assert reasons(path, thin(make_curves(evidence=Evidence((), 5, 1, 1)), launches=1, n=5)) == []
