@@ -22,6 +22,7 @@ __all__ = ["publish_command"]
 @click.option("--force", is_flag=True, help="Override refusals; the published file says which.")
 @click.option("--rollback", is_flag=True, help="Put the version before this one back into force.")
 @click.option("--version", type=click.IntRange(min=1), help="With --rollback: the version to go back to.")
+@click.option("--expected-version", type=click.IntRange(min=0), help="The version previewed against; refuse another.")
 @click.option("--history", "show_history", is_flag=True, help="List the versions that were published.")
 @json_option
 @click.pass_context
@@ -35,6 +36,7 @@ def publish_command(
     force: bool,
     rollback: bool,
     version: int | None,
+    expected_version: int | None,
     show_history: bool,
     as_json: bool,
 ) -> None:
@@ -44,7 +46,7 @@ def publish_command(
     is refused (with --dry-run: when it would be), with every reason: evidence
     that is too thin or of another host, a loss, a step too large.
     """
-    if show_history and (dry_run or rollback or force or with_replay):
+    if show_history and (dry_run or rollback or force or with_replay or expected_version is not None):
         raise InputError("--history only lists what was published; give it alone")
     _check_rollback(rollback, version, judging=force or with_replay)
     from perfkit.workflows import publish as publishing
@@ -57,13 +59,27 @@ def publish_command(
         return
     with interruptible("the thresholds in force are whole"):
         if rollback:
-            result = publishing.rollback(thresholds, version, settings=chosen, lake=lake, dry_run=dry_run)
+            result = publishing.rollback(
+                thresholds,
+                version,
+                settings=chosen,
+                lake=lake,
+                dry_run=dry_run,
+                expected_version=expected_version,
+            )
         else:
             fit = fit_run(lake, run_id)
             with progress_bar() as progress:
                 replayed = replay(fit, lake=lake, progress=progress) if with_replay else None
             result = publishing.publish_if_sound(
-                fit, path=thresholds, settings=chosen, replay=replayed, lake=lake, dry_run=dry_run, force=force
+                fit,
+                path=thresholds,
+                settings=chosen,
+                replay=replayed,
+                lake=lake,
+                dry_run=dry_run,
+                force=force,
+                expected_version=expected_version,
             )
     show(result, as_json=as_json)
     context.exit(1 if result.refused else 0)

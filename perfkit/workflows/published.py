@@ -122,7 +122,11 @@ class PublishResult:
     def _notes(self) -> tuple[str, ...]:
         moved = plural(len(self.changes), "range moves", ["ranges move"]) if self.changes else "No range moves"
         reasons = (f"{'Overridden' if one.name in self.overridden else 'Refused'}: {one}" for one in self.refusals)
-        return (f"{moved}.", *(f"Warning: {warning}" for warning in self.warnings), *reasons)
+        warnings = (f"Warning: {warning}" for warning in self.warnings)
+        expected = (
+            f"With `--expected-version {self.previous_version or 0}` this holds only if nothing changes meanwhile."
+        )
+        return (f"{moved}.", *warnings, *reasons, *([expected] if self.dry_run else []))
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""

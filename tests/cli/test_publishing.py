@@ -91,3 +91,14 @@ def test_force_publishes_and_the_history_says_what_was_overridden(perfkit) -> No
     assert "Overridden: launches: " in outcome.stdout
     assert load_thresholds("thresholds.toml").gate.forced == ("launches",)
     assert "forced:" in perfkit("publish", "--history").stdout
+
+
+@pytest.mark.usefixtures("measured")
+def test_another_version_than_the_previewed_one_is_refused(perfkit) -> None:
+    preview = perfkit("publish", "--dry-run")
+    assert "--expected-version 0" in preview.stdout.split("With")[-1]
+    outcome = perfkit("publish", "--force", "--expected-version", "4")
+    assert outcome.exit_code == 1
+    assert "changed: " in outcome.stdout
+    assert not Path("thresholds.toml").exists()
+    assert perfkit("publish", "--force", "--expected-version", "0").exit_code == 0
