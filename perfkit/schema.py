@@ -136,9 +136,7 @@ DECISION_COLUMNS: tuple[Column, ...] = (
     Column("payload_bytes", "int64", _REQUIRED, "size of the payload before encoding"),
     Column("method", "string", _REQUIRED, "transfer method that was taken"),
     Column("goal", "string", "", "what the pool minimises"),
-    Column(
-        "reason", "string", "", "what settled it: published curves, a default, a rule, an override, exploration"
-    ),
+    Column("reason", "string", "", "what settled it: published curves, a default, a rule, an override, exploration"),
     Column("plan_version", "int64", 0, "version of the thresholds that the plan was compiled from; 0 for the defaults"),
     Column("variant", "string", "", "variant of the experiment under way; empty without one"),
     Column("propensity", "float64", 1.0, "probability with which this method was taken"),
