@@ -23,6 +23,7 @@ __all__ = [
     "BETTER",
     "EQUIVALENT",
     "INCONCLUSIVE",
+    "MOST_UNKNOWN",
     "WORSE",
     "CostDraws",
     "Effect",
@@ -35,10 +36,11 @@ Floats = npt.NDArray[np.float64]
 CompiledPlan = Callable[[Context], Cell]
 
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+MOST_UNKNOWN = 0.05
+"""Share of the transfers with a cost of which nothing is known: with more, the rest says nothing about all of them."""
 EXPECTED = "expected: drawn from the intervals of the cost curves"
 _DRAWS = 400
 _SEED = 20_113
-_MOST_UNKNOWN = 0.05  # the rest of the transfers then says nothing about all of them
 _NORMAL_95 = 1.959964
 _STEEPEST = 50.0  # an interval of e±50 is as good as none, and its powers are still numbers
 
@@ -246,7 +248,7 @@ def expected_effect(
         share_of_bytes_changed=sums.changed_bytes / max(sums.payload_bytes, 1.0),
         share_unknown=share_unknown,
         method=method,
-        verdict=ratio.verdict(margin) if share_unknown <= _MOST_UNKNOWN else INCONCLUSIVE,
+        verdict=ratio.verdict(margin) if share_unknown <= MOST_UNKNOWN else INCONCLUSIVE,
     )
 
 

@@ -17,7 +17,7 @@ from perfkit.engine.costs import Part, compose, cost_difference
 from perfkit.engine.plan import Cell
 from perfkit.tables import plural
 from perfkit.units import format_bytes
-from perfkit.workflows.effect import BETTER, EQUIVALENT, CostDraws, Effect, independent
+from perfkit.workflows.effect import BETTER, EQUIVALENT, MOST_UNKNOWN, CostDraws, Effect, independent
 from perfkit.workflows.workload import REPLAY
 
 __all__ = ["Candidate", "Refusal", "changed_meanwhile", "gate"]
@@ -28,8 +28,8 @@ class Refusal:
     """One reason why a candidate is not published.
 
     Args:
-        name: ``empty``, ``launches``, ``observations``, ``interval``, ``worse``, ``step``, ``fingerprint`` or
-            ``changed``.
+        name: ``empty``, ``launches``, ``observations``, ``interval``, ``worse``, ``unknown``, ``step``,
+            ``fingerprint`` or ``changed``.
         message: what is wrong, what was got, what is allowed and what to do next.
         forcible: whether ``force`` overrides it.
     """
@@ -84,7 +84,7 @@ def gate(candidate: Candidate, limits: PublishSettings) -> tuple[Refusal, ...]:
         return (
             Refusal("empty", "the fit holds no latency curve of any method; measure with `perfkit bench` first", False),
         )
-    checks = (_launches, _observations, _interval, _worse, _step, _fingerprint)
+    checks = (_launches, _observations, _interval, _worse, _unknown, _step, _fingerprint)
     return tuple(refusal for check in checks for refusal in check(candidate, limits))
 
 
@@ -185,6 +185,23 @@ def _worse(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
                     f"{limits.max_loss:.1%}; keep what is in force, or measure again with every method",
                 )
                 break
+
+
+def _unknown(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:
+    """What was published with evidence is not replaced by what cannot be compared with it."""
+    is_first = all(cell.publication.curves is None for cell in candidate.before)
+    is_replayed = any(effect.workload == REPLAY for effect in candidate.effects)
+    share = min((effect.share_unknown for effect in candidate.effects), default=0.0)
+    if is_first or is_replayed or share <= MOST_UNKNOWN:
+        return
+    measured = {key.method for key in candidate.curves.curves if key.stage == "transport"}
+    taken = {part.method for cell in candidate.before for part in cell.ranges}
+    yield Refusal(
+        "unknown",
+        f"{share:.0%} of the transfers change from or to a method of unknown cost, at most {MOST_UNKNOWN:.0%} may: "
+        f"{', '.join(sorted(taken - measured)) or 'some methods'} was not measured in these contexts; measure with "
+        "every method, or let `perfkit publish --replay` compare both",
+    )
 
 
 def _step(candidate: Candidate, limits: PublishSettings) -> Iterator[Refusal]:

@@ -114,6 +114,18 @@ def test_leaving_the_best_method_out_is_a_loss(path: Path, make_curves) -> None:
     assert result.not_published == "refused (worse)"
 
 
+def test_what_cannot_be_compared_does_not_replace_what_was_published(path: Path, make_curves) -> None:
+    """Of another kernel, so that the two measurements are not joined; the first publication replaces only defaults."""
+    only_stream = make_curves({"grpc_stream": (900_000, 3.0)})
+    assert "unknown" not in reasons(path, only_stream, dry_run=True)
+    publish(Fitted(make_curves(fingerprint={"kernel": "5.0"})), path=path, force=True)
+    changed = dataclasses.replace(only_stream, evidence=NEXT, fingerprint=collect_fingerprint())
+    (refusal,) = (one for one in publish_if_sound(Fitted(changed), path=path).refusals if one.name == "unknown")
+    assert refusal.forcible
+    assert "shm_pool" in refusal.message
+    assert "--replay" in refusal.message
+
+
 def test_measurements_that_are_sure_of_the_opposite_are_looked_at_twice(path: Path, make_curves) -> None:
     publish(Fitted(make_curves()), path=path)
     contrary = make_curves({"uds": (90_000, 0.3), "shm_pool": (40_000, 0.1), "grpc": (500_000, 2.0)}, evidence=NEXT)
