@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
@@ -107,10 +106,7 @@ def test_ctrl_c_leaves_with_130_and_a_sentence(perfkit, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_long_command_says_what_it_kept(number: signal.Signals, request: pytest.FixtureRequest) -> None:
-    # A shell starts what it puts into the background with SIGINT ignored.
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_a_long_command_says_what_it_kept(number: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match="two launches are kept") as raised, interruptible("two launches are kept"):
         os.kill(os.getpid(), number)
