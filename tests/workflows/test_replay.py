@@ -129,7 +129,8 @@ def test_both_halves_are_in_each_launch(replayed):
 
 def test_the_rounds_of_a_proof_are_finished_however_small_the_budget(replayed):
     result = replayed[0]
-    assert (result.launches, result.rounds) >= (2, 8)
+    assert result.launches >= 2
+    assert result.rounds >= 8
     assert result.seconds < 1.25 or any("instead of 1 s" in warning for warning in result.warnings)
 
 
