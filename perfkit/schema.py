@@ -45,8 +45,9 @@ __all__ = [
     "arrow_schema",
 ]
 
-SCHEMA_VERSION = 2
-"""1: transfers and runs. 2: who produced a row, decisions, events, rollups."""
+SCHEMA_VERSION = 3
+"""1: transfers and runs. 2: who produced a row, decisions, events, rollups. 3: stages of a service's transfer, which
+methods could not carry it, and whether it was a request or its reply."""
 
 KINDS = ("tensor", "dataframe", "binary", "text")
 FORMATS = ("numpy", "arrow", "pickle", "msgpack", "json", "raw")
@@ -80,6 +81,11 @@ class Column:
 
 _REQUIRED = dataclasses.MISSING
 
+
+def _stage(name: str, what: str) -> Column:
+    return Column(name, "int64", None, f"stage of a service's transfer: {what}; null where it was not measured")
+
+
 PRODUCER_COLUMNS: tuple[Column, ...] = (
     Column("producer", "string", "", "journal slot that the row came through; empty for rows of before"),
     Column("epoch", "int64", 0, "which holder of the slot wrote it: grows with every process that takes the slot"),
@@ -111,6 +117,12 @@ TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("payload_bytes", "int64", _REQUIRED, "size of the payload before encoding"),
     Column("wire_bytes", "int64", None, "size after encoding: what the transport carries"),
     Column("latency_ns", "int64", _REQUIRED, "sender's call to the acknowledgement of a readable payload"),
+    _stage("encode_ns", "encoding"),
+    _stage("wait_ns", "waiting for a connection and a block"),
+    _stage("copy_ns", "writing into the block"),
+    _stage("signal_ns", "on its way, everything that is not one of the other stages"),
+    _stage("handler_ns", "the receiver's handler (not part of latency_ns)"),
+    _stage("decode_ns", "decoding"),
     Column("cpu_sender_ns", "int64", None, "processor time of the sender, per send (mean of its batch)"),
     Column("cpu_receiver_ns", "int64", None, "processor time of the receiver, per send (mean of its batch)"),
     Column("copied_bytes", "int64", None, "bytes that user code copied, both sides"),
@@ -118,6 +130,8 @@ TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("peak_memory_bytes", "int64", None, "growth of peak resident memory during the batch, both sides"),
     Column("ok", "bool", True, "whether the transfer succeeded"),
     Column("error", "string", None, "exception name of a failed transfer"),
+    Column("fallback", "string", "", "methods that could not carry it, with the reason, such as 'shm_pool: no room'"),
+    Column("direction", "string", "request", "request, or reply: what the handler answered"),
     Column("decision_id", "string", "", "decision that the transfer follows; empty for a measurement"),
     Column("session", "string", "", "session that the service named"),
     *PRODUCER_COLUMNS,
@@ -164,6 +178,7 @@ _ROLLED_UP_BY = (
     "kind",
     "format",
     "compression",
+    "direction",
 )
 ROLLUP_COLUMNS: tuple[Column, ...] = (
     Column("minute", "timestamp[us, tz=UTC]", None, "begin of the minute that the transfers ended in"),

@@ -19,7 +19,6 @@ __all__ = ["Observations", "read_observations"]
 
 _TEXT = ("run_id", "stage", "method", "signalling", "placement", "temperature", "kind", "format", "compression")
 _NUMBERS = ("launch", "round", "in_flight", "payload_bytes", "wire_bytes", "latency_ns")
-_LEFT_OUT_SOURCE = "replay"  # held out: what a fit is proved on must not be what it was made from
 _OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes")
 _DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS}
 _REQUIRED = tuple(column.name for column in TRANSFER_COLUMNS if column.required)
@@ -40,7 +39,10 @@ class Observations:
 
 
 def read_observations(source: Any) -> Observations:
-    """Read the warm, successful, untouched transfers of a frame; those of a replay are held out.
+    """Read the warm, successful, untouched transfers of a frame.
+
+    Left out are those of a replay, which are held out, and of services the replies and what was timed whole, from
+    encode to decode: that is traffic, with the waiting of its service, and no measurement.
 
     Args:
         source: a dictionary of arrays, an Arrow table, a pandas or polars frame, an Ibis table, a list of records, or
@@ -61,7 +63,8 @@ def read_observations(source: Any) -> Observations:
     if usable.num_rows == 0:
         raise FitError(
             f"none of the {table.num_rows} observations is a warm, successful, untouched transfer (those of a "
-            "replay are held out); measure with `perfkit bench`, or hand over a frame that holds some"
+            "replay are held out, traffic of services is no measurement); measure with `perfkit bench`, or hand over a "
+            "frame that holds some"
         )
     codes, names = {}, {}
     for column in _TEXT:
@@ -105,10 +108,21 @@ def _usable(table: Any) -> Any:
                     f"column {column} == {table[column].type}, cannot be compared with {wanted!r}"
                 ) from error
             keep = pc.and_(keep, pc.fill_null(equal, False))
-    if "source" in table.column_names:
-        keep = pc.and_(keep, pc.fill_null(pc.not_equal(table["source"].cast(pa.string()), _LEFT_OUT_SOURCE), True))
+    is_whole = _equals(table, "stage", "whole")
+    for left_out in (
+        _equals(table, "source", "replay"),  # what a fit is proved on must not be what it was made from
+        _equals(table, "direction", "reply"),
+        pc.and_(_equals(table, "source", "service"), is_whole),
+    ):
+        keep = pc.and_(keep, pc.invert(left_out))
     views = [field.with_type(pa.string()) if field.type == pa.string_view() else field for field in table.schema]
     return table.cast(pa.schema(views)).filter(keep)  # Arrow cannot filter string views (polars' text) yet
+
+
+def _equals(table: Any, column: str, value: str) -> Any:
+    if column not in table.column_names:
+        return pa.array(np.full(table.num_rows, _DEFAULTS[column] == value))
+    return pc.fill_null(pc.equal(_cast(table, column, pa.string(), "text"), value), False)
 
 
 def _codes(table: Any, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:

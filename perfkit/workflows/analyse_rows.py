@@ -33,6 +33,7 @@ DIMENSIONS = (
     "temperature",
     "source",
     "pool",
+    "direction",
 )
 """What rows can be grouped by. `size_class` is the exponent: payloads of 2^size_class bytes up to the next power."""
 
@@ -40,11 +41,11 @@ _PLAIN = {"placement": "copied", "touched": False, "temperature": "warm", "in_fl
 _PLAIN_CODEC = {"kind": "binary", "format": "raw", "compression": "none"}
 _CODEC = (*_PLAIN_CODEC, "entropy")
 _CLUSTER = ("run_id", "launch", "producer", "epoch")
-_COLUMNS = {
-    column.name: column
-    for column in TRANSFER_COLUMNS
-    if column.name not in ("interval_ns", "resident_bytes", "peak_memory_bytes", "decision_id", "session")
-}
+_STAGES_OF_SERVICES = ("encode_ns", "wait_ns", "copy_ns", "signal_ns", "handler_ns", "decode_ns")
+_NOT_READ = frozenset(
+    ("interval_ns", "resident_bytes", "peak_memory_bytes", "fallback", "decision_id", "session", *_STAGES_OF_SERVICES)
+)
+_COLUMNS = {column.name: column for column in TRANSFER_COLUMNS if column.name not in _NOT_READ}
 _TYPES = {
     "string": pl.String(),
     "bool": pl.Boolean(),
@@ -171,7 +172,8 @@ def held(rows: pl.DataFrame, stages: Sequence[str], released: Sequence[str] = ()
 
     A sweep measures every method in many settings, and how many sends each of them gets is the sweep's choice: a
     mixture of them would say nothing. So measured rows are held at the plain setting (raw bytes, copied, warm, not
-    touched, one in flight, announced over a Unix socket). Rows of services are traffic: they are all taken.
+    touched, one in flight, announced over a Unix socket). Rows of services are traffic: all requests are taken, and
+    replies where their direction is looked at.
 
     Args:
         rows: what `read_rows` gave.
@@ -184,6 +186,8 @@ def held(rows: pl.DataFrame, stages: Sequence[str], released: Sequence[str] = ()
     if "signalling" not in released:
         conditions.append(~pl.col("method").is_in(ZERO_COPY_FAMILY) | (pl.col("signalling") == "uds"))
     is_traffic = pl.col("source") == "service"
+    if "direction" not in released:
+        rows = rows.filter(pl.col("direction") == "request")
     return rows.filter(pl.col("ok"), pl.col("stage").is_in(stages), is_traffic | pl.all_horizontal(conditions))
 
 

@@ -23,15 +23,29 @@ from perfkit.lake.migration_result import MigrationResult
 from perfkit.lake.migration_steps import STEPS
 from perfkit.lake.pins import pin
 from perfkit.lake.records import run_schema
-from perfkit.schema import PRODUCER_COLUMNS, SCHEMA_VERSION, TRANSFER_COLUMNS, arrow_schema
+from perfkit.schema import PRODUCER_COLUMNS, ROLLUP_COLUMNS, SCHEMA_VERSION, TRANSFER_COLUMNS, arrow_schema
 
 MOMENT = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 ADDED_IN_2 = ("producer", "epoch", "producer_sequence")
+STAGES_IN_3 = ("encode_ns", "wait_ns", "copy_ns", "signal_ns", "handler_ns", "decode_ns")
+ADDED_IN_3 = (*STAGES_IN_3, "fallback", "direction")
 
 
 def schema_1() -> pa.Schema:
     """The columns of `transfers` in version 1, as they were."""
-    return pa.schema([field for field in arrow_schema() if field.name not in ADDED_IN_2])
+    return pa.schema([field for field in arrow_schema() if field.name not in (*ADDED_IN_2, *ADDED_IN_3)])
+
+
+def schema_2(table: str = "transfers") -> pa.Schema:
+    """The columns of a table in version 2, as they were."""
+    return pa.schema([field for field in arrow_schema(table) if field.name not in ADDED_IN_3])
+
+
+def rows_2(count: int) -> pa.Table:
+    rows = rows_1(count)
+    kept = {name: rows.column(name) for name in rows.column_names}
+    numbers = {"producer": ["slot-000"] * count, "epoch": [3] * count, "producer_sequence": range(1, count + 1)}
+    return pa.table({**kept, **numbers}).select(schema_2().names).cast(schema_2())
 
 
 def rows_1(count: int, first: int = 0) -> pa.Table:
@@ -76,9 +90,72 @@ def stored(lake: Lake) -> list[dict[str, Any]]:
     return lake.transfers.order_by("latency_ns").to_pyarrow().to_pylist()
 
 
-def test_version_1_had_all_columns_of_today_but_those_of_the_producer() -> None:
+@pytest.fixture
+def lake_2(tmp_path: Path) -> Lake:
+    """A lake as version 2 left it: transfers with who produced them, and rollups made of them."""
+    path = tmp_path / "lake"
+    for name, rows in (("transfers", rows_2(1000)), ("rollups", rollups_2())):
+        DeltaTable.create(path / name, mark_schema(rows.schema, 2))
+        write_deltalake(path / name, rows.cast(mark_schema(rows.schema, 2)), mode="append")
+    return open_lake(path)
+
+
+def rollups_2() -> pa.Table:
+    row = {column.name: column.default for column in ROLLUP_COLUMNS if column.name != "direction"} | {
+        "minute": MOMENT,
+        "source": "service",
+        "method": "uds",
+        "size_class": 10,
+        "transfers": 7,
+        "latency_sum_ns": 700,
+        "bucket": [3],
+        "bucket_transfers": [7],
+    }
+    return pa.Table.from_pylist([row], schema=schema_2("rollups"))
+
+
+def test_version_1_had_all_columns_of_today_but_those_of_the_producer_and_the_service() -> None:
     assert tuple(column.name for column in PRODUCER_COLUMNS) == ADDED_IN_2
     assert len(schema_1()) == 32
+    assert len(schema_2()) == 35
+    assert len(schema_2("rollups")) == 20
+
+
+def test_a_lake_of_version_2_keeps_every_row_and_takes_rows_of_a_service(lake_2: Lake) -> None:
+    before, rollups = stored(lake_2), lake_2.rollups.to_pyarrow().to_pylist()
+    with pytest.raises(LakeError, match=r"schema version 2.*perfkit migrate"):
+        lake_2.append_transfers(rows_1(2))
+    result = migrate(lake_2)
+    assert {(one.name, one.from_version, one.to_version, one.rows) for one in result.tables} == {
+        ("transfers", 2, 3, 1000),
+        ("rollups", 2, 3, 1),
+    }
+    assert stored(lake_2) == before
+    assert lake_2.rollups.to_pyarrow().to_pylist() == rollups
+    for row in (before[0], rollups[0]):
+        assert row["direction"] == "request"
+    assert {before[0]["fallback"], *(before[0][name] for name in STAGES_IN_3)} == {"", None}
+    for name in ("transfers", "rollups"):
+        stored_schema = pa.schema(DeltaTable(lake_2.path / name).schema().to_arrow())
+        assert stored_schema.names == arrow_schema(name).names
+    reply = {
+        "method": "uds",
+        "payload_bytes": 9,
+        "latency_ns": 1,
+        "direction": "reply",
+        "copy_ns": 5,
+        "source": "service",
+    }
+    lake_2.append_transfers(pa.Table.from_pylist([reply]))
+    kept = stored(lake_2)[0]
+    assert (kept["direction"], kept["copy_ns"], kept["encode_ns"]) == ("reply", 5, None)
+
+
+def test_version_1_becomes_today_by_way_of_version_2() -> None:
+    by_steps = STEPS["transfers", 2](STEPS["transfers", 1](rows_1(10)))
+    assert set(by_steps.column_names) == set(arrow_schema().names)
+    alone = STEPS["transfers", 2](rows_2(10))
+    assert alone.select(ADDED_IN_3).equals(by_steps.select(ADDED_IN_3))
 
 
 def test_a_lake_of_version_1_keeps_every_row_and_takes_new_ones(lake: Lake) -> None:
@@ -181,7 +258,7 @@ def test_a_step_that_loses_something_is_found_before_the_commit(
     def lossy(rows: pa.Table) -> pa.Table:
         return STEPS["transfers", 1](rows).slice(1)
 
-    monkeypatch.setattr(migration_table, "STEPS", {("transfers", 1): lossy})
+    monkeypatch.setattr(migration_table, "STEPS", {**STEPS, ("transfers", 1): lossy})
     before = stored(lake)
     with pytest.raises(LakeError, match=r"would not hold what it held: rows: 3,000 before, 2,99\d after"):
         migrate(lake, dry_run=dry_run)
@@ -228,7 +305,7 @@ def test_a_step_that_makes_what_does_not_fit_is_an_error_with_the_column(
         rows = STEPS["transfers", 1](rows)
         return rows.set_column(rows.column_names.index("epoch"), "epoch", pa.repeat("first", rows.num_rows))
 
-    monkeypatch.setattr(migration_table, "STEPS", {("transfers", 1): wrong})
+    monkeypatch.setattr(migration_table, "STEPS", {**STEPS, ("transfers", 1): wrong})
     with pytest.raises(LakeError, match=r"cannot be migrated.*first.*The lake as it was is in .*lake-backup"):
         migrate(lake)
     assert len(stored(lake)) == 3000

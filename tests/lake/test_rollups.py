@@ -41,6 +41,10 @@ def transfers(count: int, day: int = 0, *, run_id: str = "", seed: int = 0, spre
     )
 
 
+def with_direction(rows: pa.Table, direction: str) -> pa.Table:
+    return rows.append_column("direction", pa.repeat(direction, rows.num_rows))
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return open_lake(tmp_path / "lake")
@@ -256,3 +260,15 @@ def test_rollups_are_the_same_whether_made_after_every_batch_or_at_the_end(
     roll_up(once)
     assert rollup_rows(often) == rollup_rows(once)
     assert sum(row["transfers"] + row["failures"] for row in rollup_rows(once)) == sum(map(len, batches))
+
+
+def test_replies_are_rolled_up_apart_from_requests(lake: Lake) -> None:
+    lake.append_transfers(with_direction(transfers(100), "request"))
+    lake.append_transfers(with_direction(transfers(40, seed=1), "reply"))
+    roll_up(lake)
+    groups = quantiles(lake.rollups, by=("direction",)).groups
+    assert {one.group["direction"]: one.histogram.count + one.failures for one in groups} == {
+        "reply": 40,
+        "request": 100,
+    }
+    assert roll_up(lake).rebuilt == ()

@@ -48,6 +48,21 @@ def test_only_warm_untouched_successes_count(columns):
         assert len(read_observations({**columns, column: values})) == kept.sum()
 
 
+def test_replies_and_what_services_timed_whole_are_no_measurement(columns):
+    n = len(columns["method"])
+    kept = np.arange(n) % 2 == 0
+    assert len(read_observations({**columns, "direction": np.where(kept, "request", "reply")})) == kept.sum()
+    traffic = {"source": np.where(kept, "bench", "service"), "stage": np.full(n, "whole")}
+    assert len(read_observations({**columns, **traffic})) == kept.sum()
+    with pytest.raises(FitError, match="traffic of services is no measurement"):
+        read_observations({**columns, "direction": np.full(n, "reply")})
+
+
+def test_a_frame_of_a_service_that_timed_the_transport_alone_can_be_fitted(columns):
+    n = len(columns["method"])
+    assert len(read_observations({**columns, "source": np.full(n, "service")})) == n
+
+
 def test_failed_transfers_may_hold_impossible_figures(columns):
     columns["latency_ns"][3] = -1
     ok = np.arange(len(columns["method"])) != 3

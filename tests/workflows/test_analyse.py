@@ -127,6 +127,16 @@ def test_traffic_of_services_is_taken_as_it_is() -> None:
     assert any("need a sweep" in warning for warning in analysis.warnings)
 
 
+def test_replies_are_shown_where_their_direction_is_asked_for() -> None:
+    requests, replies = (
+        transfers({"uds": (20_000, 0.1)}, source="service", direction=direction) for direction in ("request", "reply")
+    )
+    traffic = joined(requests, replies)
+    assert analyse(traffic).percentiles[0].n == requests.height
+    groups = {one.group["direction"]: one.n for one in analyse(traffic, by=("direction",)).percentiles}
+    assert groups == {"request": requests.height, "reply": replies.height}
+
+
 def test_too_few_rows_are_said_to_be_too_few() -> None:
     analysis = analyse(transfers(sizes=SIZES[:1]))
     quantile = analysis.percentiles[0].latency_ns[-1]
