@@ -55,7 +55,7 @@ def test_limit_is_kept_and_refusals_are_counted(arena):
     held = [arena.lease(2 * 2**20) for _ in range(4)]
     with pytest.raises(NoRoomError, match="the arena holds 8MiB and may hold 8MiB"):
         arena.lease(2 * 2**20)
-    statistics = arena.statistics()
+    statistics = arena.stats()
     assert (statistics.reserved_bytes, statistics.leased_blocks, statistics.refused) == (8 * 2**20, 4, 1)
     arena.release(held.pop())
     assert arena.lease(2 * 2**20).size_bytes == 2 * 2**20
@@ -83,7 +83,7 @@ def test_threads_never_share_a_block(arena):
     for thread in threads:
         thread.join()
     assert mistakes == []
-    assert arena.statistics().leased_blocks == 0
+    assert arena.stats().leased_blocks == 0
 
 
 def test_idle_memory_is_given_back_when_its_room_is_wanted(arena):
@@ -91,7 +91,7 @@ def test_idle_memory_is_given_back_when_its_room_is_wanted(arena):
     arena.release(arena.lease(5 * 2**20))
     block = arena.lease(6 * 2**20)
     assert block.size_bytes == 6 * 2**20
-    assert arena.statistics().reserved_bytes == 6 * 2**20
+    assert arena.stats().reserved_bytes == 6 * 2**20
 
 
 def test_release_after_close_is_harmless_and_lease_is_refused(arena):

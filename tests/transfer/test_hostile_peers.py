@@ -145,7 +145,7 @@ def test_block_of_a_timed_out_send_is_not_used_again(tmp_path):
     sender = get_method("shm_pool").implementation.connect(str(tmp_path), SenderOptions(timeout_s=0.2))
     with pytest.raises(TransferTimeoutError):
         sender.send(Encoded(b"", 10, memoryview(b"0123456789")))
-    assert sender._arena.statistics().leased_blocks == 1
+    assert sender._arena.stats().leased_blocks == 1
     sender.close()
     stop_listening(listener)
 
