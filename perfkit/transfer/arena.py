@@ -123,7 +123,7 @@ class Arena:
             except IndexError:  # another thread took the last one
                 pass
             else:
-                block.is_leased = True
+                block.home = free
                 return block
         return self._lease_slowly(size_bytes, wait_s)
 
@@ -133,7 +133,7 @@ class Arena:
         Raises:
             InputError: nobody holds the block.
         """
-        if not block.is_leased:
+        if block.home is None:
             raise InputError("a block that nobody holds cannot be retained: retain it before it is released")
         block.shares.append(None)
 
@@ -152,13 +152,13 @@ class Arena:
                 pass
             else:
                 return
-        free = self._free.get(block.size_bytes)
-        if free is None:  # closed
-            return
-        if not block.is_leased:
+        home = block.home
+        if home is None:
+            if self._stock.is_closed:
+                return
             raise InputError("the block was released already: release it once for each lease and retain")
-        block.is_leased = False
-        free.append(block)
+        block.home = None
+        home.append(block)
         if self._waiters:
             self._line.offer(block)
 

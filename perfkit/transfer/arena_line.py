@@ -61,7 +61,7 @@ class Line:
         self._settle()
 
     def enter(self, waiter: Waiter) -> None:
-        """Join the end, and be served at once where that takes no new memory: at the limit by an idle region cut anew."""
+        """Join the end, and be served at once if that needs no new memory; at the limit an idle region is cut anew."""
         waiter.reason = self.hopeless.get(waiter.size_bytes, "")
         self.waiters.append(waiter)
         self.serve()

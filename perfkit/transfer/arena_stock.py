@@ -37,19 +37,19 @@ class Block:
     Its offset is a multiple of 64: a cache line, and what the strictest vector instruction wants.
     """
 
-    __slots__ = ("is_leased", "offset", "region", "shares", "size_bytes", "view")
+    __slots__ = ("home", "offset", "region", "shares", "size_bytes", "view")
 
     def __init__(self, region: Region, offset: int, size_bytes: int) -> None:
         self.region, self.offset, self.size_bytes = region, offset, size_bytes
         self.view = region.view[offset : offset + size_bytes]
-        self.is_leased = False
+        self.home: list[Block] | None = None  # while it is leased: the free list that it returns to
         # One entry for each holder beyond the first. A list, because its pop tells two threads at once who is last.
         self.shares: list[None] = []
 
     @property
     def holders(self) -> int:
         """How many hold the lease: 0 when the block is free."""
-        return 1 + len(self.shares) if self.is_leased else 0
+        return 0 if self.home is None else 1 + len(self.shares)
 
 
 class CutRegion:
@@ -71,10 +71,10 @@ class CutRegion:
     def seems_idle(self) -> bool:
         """Whether no block is leased; only popping them all makes it certain. Remembers where it found one leased."""
         blocks = self.blocks
-        if self._seen_leased < len(blocks) and blocks[self._seen_leased].is_leased:
+        if self._seen_leased < len(blocks) and blocks[self._seen_leased].home is not None:
             return False
         for index, block in enumerate(blocks):
-            if block.is_leased:
+            if block.home is not None:
                 self._seen_leased = index
                 return False
         return True
@@ -82,10 +82,9 @@ class CutRegion:
     def forget_blocks(self) -> None:
         """Invalidate the free blocks, whose memory is wanted for something else; when closing, some may be leased."""
         for block in self.blocks:
-            if block.is_leased:
-                continue
-            with contextlib.suppress(BufferError):  # a view of the view is still held, and keeps the memory alive
-                block.view.release()
+            if block.home is None:
+                with contextlib.suppress(BufferError):  # a view of the view is still held, and keeps the memory alive
+                    block.view.release()
         self.blocks, self.cut_to = [], 0
 
     def close(self) -> None:
@@ -125,12 +124,12 @@ class Stock:
             if cut is None:
                 return None
             block = self._cut(cut, size_bytes)
-        block.is_leased = True
+        block.home = self.free[size_bytes]
         return block
 
     def put_back(self, block: Block) -> None:
-        """Make a block free; it is dropped when the stock was cleared meanwhile."""
-        block.is_leased = False
+        """Make a block free; it is dropped when the stock was closed meanwhile."""
+        block.home = None
         free = self.free.get(block.size_bytes)
         if free is not None:
             free.append(block)
@@ -218,6 +217,9 @@ class Stock:
         self.free.clear()
         for free in free_lists:
             free.clear()  # a lease that has looked the list up already finds it empty
+        for block in (block for cut in regions for block in cut.blocks):
+            if block.home is not None:
+                block.home = []  # so that no released block outlives its holders for the sake of another
         self.regions.clear()
         self._open.clear()
         self._newest = None
