@@ -24,7 +24,7 @@ class Health:
         thresholds_path: the `thresholds.toml` in force; None while the defaults hold.
         version: the published version in force; None while the defaults hold.
         failures: how often a file or a plan could not be used.
-        errors: what was wrong, newest last.
+        errors: what is wrong now, newest last; a file that is good again is no longer among it.
         warnings: what to know about the plan in force: thin evidence, another host.
     """
 
@@ -65,8 +65,8 @@ class Statistics:
     """Counts since the engine was loaded. They are kept without a lock: under threads a few may be missed.
 
     Args:
-        cells: contexts compiled so far.
-        compile_ns: time spent compiling them, in nanoseconds.
+        cells: contexts compiled of the plan in force.
+        compile_ns: time spent compiling, and on reloads that brought a plan, in nanoseconds.
         unknown: decisions and bindings that named a ``pool``, ``codec`` or ``signalling`` which the plan does not know,
             and got the default for it.
         unknown_names: the first few of those names.
