@@ -12,6 +12,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perfkit.channel import Channel as Channel
+    from perfkit.channel import Request as Request
+    from perfkit.channel import Server as Server
+    from perfkit.channel import connect as connect
+    from perfkit.channel import serve as serve
     from perfkit.engine import Binding as Binding
     from perfkit.engine import Decision as Decision
     from perfkit.engine import Engine as Engine
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from perfkit.errors import ConfigError as ConfigError
     from perfkit.errors import FileError as FileError
     from perfkit.errors import FitError as FitError
+    from perfkit.errors import HandlerError as HandlerError
     from perfkit.errors import InputError as InputError
     from perfkit.errors import JournalError as JournalError
     from perfkit.errors import LakeError as LakeError
@@ -28,8 +34,10 @@ if TYPE_CHECKING:
     from perfkit.errors import PayloadTooLargeError as PayloadTooLargeError
     from perfkit.errors import PeerLostError as PeerLostError
     from perfkit.errors import PerfkitError as PerfkitError
+    from perfkit.errors import ProtocolError as ProtocolError
     from perfkit.errors import PublishError as PublishError
     from perfkit.errors import ReportError as ReportError
+    from perfkit.errors import TransferCancelledError as TransferCancelledError
     from perfkit.errors import TransferError as TransferError
     from perfkit.errors import TransferTimeoutError as TransferTimeoutError
     from perfkit.errors import UnitError as UnitError
@@ -61,6 +69,7 @@ _ERRORS = (
     "ConfigError",
     "FileError",
     "FitError",
+    "HandlerError",
     "InputError",
     "JournalError",
     "LakeError",
@@ -70,8 +79,10 @@ _ERRORS = (
     "PayloadTooLargeError",
     "PeerLostError",
     "PerfkitError",
+    "ProtocolError",
     "PublishError",
     "ReportError",
+    "TransferCancelledError",
     "TransferError",
     "TransferTimeoutError",
     "UnitError",
@@ -79,14 +90,18 @@ _ERRORS = (
 )
 _HOMES = {
     "Binding": "perfkit.engine",
+    "Channel": "perfkit.channel",
     "Decision": "perfkit.engine",
     "Engine": "perfkit.engine",
     "Fit": "perfkit.learn",
     "Lake": "perfkit.lake",
+    "Request": "perfkit.channel",
     "ResultTable": "perfkit.tables",
+    "Server": "perfkit.channel",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
     "compare": "perfkit.workflows.compare",
+    "connect": "perfkit.channel",
     "delete_runs": "perfkit.workflows.run_deletion",
     "drain": "perfkit.lake",
     "export_run": "perfkit.workflows.exchange",
@@ -102,6 +117,7 @@ _HOMES = {
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",
+    "serve": "perfkit.channel",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
 }
 

@@ -34,6 +34,7 @@ __all__ = [
     "ConfigError",
     "FileError",
     "FitError",
+    "HandlerError",
     "InputError",
     "JournalError",
     "LakeError",
@@ -43,8 +44,10 @@ __all__ = [
     "PayloadTooLargeError",
     "PeerLostError",
     "PerfkitError",
+    "ProtocolError",
     "PublishError",
     "ReportError",
+    "TransferCancelledError",
     "TransferError",
     "TransferTimeoutError",
     "UnitError",
@@ -118,6 +121,27 @@ class PeerLostError(TransferError):
 
 class TransferTimeoutError(TransferError):
     """The other process did not answer in time."""
+
+
+class TransferCancelledError(TransferError):
+    """The sender took its request back; whether it was handled is unknown."""
+
+
+class ProtocolError(TransferError):
+    """The other process does not speak the channel's protocol, or broke its rules; its connection is closed."""
+
+
+class HandlerError(TransferError):
+    """The payload arrived, and the handler on the other side raised.
+
+    Args:
+        kind: name of the exception over there.
+        message: its text.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"the handler raised {kind}: {message}" if message else f"the handler raised {kind}")
+        self.kind, self.message = kind, message
 
 
 class CodecError(TransferError):

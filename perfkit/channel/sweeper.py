@@ -1,0 +1,77 @@
+"""What has to happen while nobody sends: telling peers of released blocks, hearing of theirs, burying dead ones.
+
+One thread for all channels and servers of a process, started when a view first outlives its request. It sleeps while
+there is nothing to do, and wakes at most fifty times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from typing import Protocol
+
+__all__ = ["Swept", "ensure_sweeper", "sweep_soon"]
+
+_TURN_S = 0.02
+_LONGEST_TURN_S = 0.5
+
+
+class Swept(Protocol):
+    """Something that has work left when its users are idle."""
+
+    is_swept: bool
+    """Whether the sweeper knows already; set by `sweep_soon`, cleared by the sweeper."""
+
+    def sweep(self) -> bool:
+        """Do what can be done without waiting; True when nothing is left. Raises nothing."""
+
+
+_wishes: queue.SimpleQueue[Swept] = queue.SimpleQueue()  # its put() is safe in a finalizer, whatever that interrupts
+_thread: threading.Thread | None = None
+_lock = threading.Lock()
+
+
+def ensure_sweeper() -> None:
+    """Start the thread; not in a finalizer, which calls `sweep_soon`."""
+    global _thread
+    if _thread is None:
+        with _lock:
+            if _thread is None:
+                thread = threading.Thread(target=_run, name="perfkit-sweeper", daemon=True)
+                thread.start()
+                _thread = thread
+
+
+def sweep_soon(swept: Swept) -> None:
+    """Have `swept` looked at soon, and again until nothing is left."""
+    if not swept.is_swept:
+        swept.is_swept = True
+        _wishes.put(swept)
+
+
+def _run() -> None:
+    while True:
+        waiting = {_wishes.get()}
+        turn_s = _TURN_S
+        while waiting:
+            time.sleep(turn_s)
+            turn_s = min(turn_s * 1.5, _LONGEST_TURN_S)
+            while not _wishes.empty():
+                waiting.add(_wishes.get())
+                turn_s = _TURN_S
+            for swept in waiting:
+                swept.is_swept = False  # first: what comes up from here on is wished for anew
+                if swept.sweep():
+                    waiting.discard(swept)
+                else:
+                    swept.is_swept = True
+
+
+def _after_fork_in_child() -> None:
+    global _thread, _wishes, _lock
+    _thread, _wishes, _lock = None, queue.SimpleQueue(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
