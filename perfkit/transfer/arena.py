@@ -232,13 +232,18 @@ class Arena:
     # --- waiting ---------------------------------------------------------------------------------------------------
 
     def _lease_slowly(self, size_bytes: int, wait_s: float) -> Block:
+        with self._line:
+            block = None if self._waiters else self._stock.take(size_bytes)
+            if self._background is not None and self._stock.wants_ahead():
+                self._background.ring()
+        return block or self._stand_in_line(size_bytes, wait_s)
+
+    def _stand_in_line(self, size_bytes: int, wait_s: float) -> Block:
         waiter = Waiter(size_bytes, is_patient=wait_s > 0)
         started_ns, has_slept = time.monotonic_ns(), False
         try:
             with self._line as line:
                 line.enter(waiter)
-                if self._background is not None and self._stock.wants_ahead():
-                    self._background.ring()
             if waiter.block is None and not self._never_fits(size_bytes):
                 has_slept = self._wait(waiter, started_ns + int(min(wait_s, _LONGEST_WAIT_S) * 1e9))
             with self._line as line:

@@ -206,7 +206,7 @@ class Background:
         """Whether the thread has nothing to do; then it ends, and the next request starts another."""
         with self._line as line:
             line.hopeless.clear()
-            if not self._stock.is_closed and (line.waiters or self._next_job()):
+            if self._next_job() is not None and not self._stock.is_closed:
                 return False
             self._thread = None
             return True

@@ -1,4 +1,4 @@
-"""The arena under threads: waiting, holders, the background, memory that is given back."""
+"""The arena under threads: holders, waiting, many sizes at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfkit.errors import InputError, NoRoomError
-from perfkit.transfer import arena_growth
 from perfkit.transfer.arena import Arena
 from perfkit.transfer.arena_line import Line, Waiter
 from perfkit.transfer.arena_stock import Stock
@@ -32,42 +31,6 @@ def quick_switches():
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
-
-
-@pytest.fixture
-def make():
-    """Arenas that are closed at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def make_arena(limit_bytes: int, region_bytes: int = MIB, **options: bool) -> Arena:
-            arena = Arena(limit_bytes, region_bytes=region_bytes, prefault=False, **options)
-            stack.callback(arena.close)
-            return arena
-
-        yield make_arena
-
-
-@pytest.fixture
-def reservations(monkeypatch):
-    """Counts and gates what the arena asks of the kernel: names of threads; errors to raise; a gate to pass."""
-    seen = Reservations()
-    monkeypatch.setattr(arena_growth, "Region", seen.reserve)
-    return seen
-
-
-class Reservations:
-    def __init__(self) -> None:
-        self.threads: list[str] = []
-        self.refuse: list[bool] = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def reserve(self, size_bytes: int, **options) -> Region:
-        self.threads.append(threading.current_thread().name)
-        assert self.gate.wait(60)
-        if self.refuse and self.refuse.pop(0):
-            raise NoRoomError("no headroom, says the test")
-        return Region(size_bytes, **options)
 
 
 def run_all(works) -> None:
@@ -108,8 +71,8 @@ def test_blocks_never_overlap_and_lie_at_multiples_of_64(steps):
 # --- holders -------------------------------------------------------------------------------------------------------
 
 
-def test_block_is_free_when_its_last_holder_released_it(make):
-    arena = make(MIB)
+def test_block_is_free_when_its_last_holder_released_it(make_arena):
+    arena = make_arena(MIB)
     block = arena.lease(5000)
     assert block.holders == 1
     arena.retain(block)
@@ -120,8 +83,8 @@ def test_block_is_free_when_its_last_holder_released_it(make):
     assert (block.holders, arena.stats().leased_blocks) == (0, 0)
 
 
-def test_release_too_many_and_retain_without_a_lease_are_refused(make):
-    arena = make(MIB)
+def test_release_too_many_and_retain_without_a_lease_are_refused(make_arena):
+    arena = make_arena(MIB)
     block = arena.lease(5000)
     arena.release(block)
     with pytest.raises(InputError, match="released already"):
@@ -131,8 +94,8 @@ def test_release_too_many_and_retain_without_a_lease_are_refused(make):
     assert arena.stats().free_bytes == block.size_bytes
 
 
-def test_holders_that_release_at_the_same_time_free_the_block_once(make, quick_switches):
-    arena = make(MIB)
+def test_holders_that_release_at_the_same_time_free_the_block_once(make_arena, quick_switches):
+    arena = make_arena(MIB)
     for _ in range(50):
         block = arena.lease(5000)
         for _ in range(7):
@@ -151,8 +114,8 @@ def test_holders_that_release_at_the_same_time_free_the_block_once(make, quick_s
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_waiting_lease_gets_the_block_that_is_released(make, wait_until, background):
-    arena = make(MIB, background=background)
+def test_waiting_lease_gets_the_block_that_is_released(make_arena, wait_until, background):
+    arena = make_arena(MIB, background=background)
     block = arena.lease(MIB, wait_s=60)
     got = []
     thread = threading.Thread(target=lambda: got.append(arena.lease(MIB, wait_s=60)))
@@ -167,8 +130,8 @@ def test_waiting_lease_gets_the_block_that_is_released(make, wait_until, backgro
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_leases_of_a_class_are_served_in_the_order_of_asking(make, wait_until, background):
-    arena = make(MIB, background=background)
+def test_leases_of_a_class_are_served_in_the_order_of_asking(make_arena, wait_until, background):
+    arena = make_arena(MIB, background=background)
     block = arena.lease(MIB, wait_s=60)
     order = []
 
@@ -188,8 +151,8 @@ def test_leases_of_a_class_are_served_in_the_order_of_asking(make, wait_until, b
     assert order == list(range(6))
 
 
-def test_newcomer_does_not_overtake_whoever_waits(make, wait_until):
-    arena = make(MIB)
+def test_newcomer_does_not_overtake_whoever_waits(make_arena, wait_until):
+    arena = make_arena(MIB)
     block = arena.lease(MIB)
     is_served, may_go_on = threading.Event(), threading.Event()
 
@@ -210,9 +173,28 @@ def test_newcomer_does_not_overtake_whoever_waits(make, wait_until):
     thread.join(60)
 
 
+def test_newcomer_does_not_take_what_is_about_to_be_handed_over(make_arena, wait_until):
+    arena = make_arena(MIB)
+    block = arena.lease(MIB)
+    got = []
+    first = threading.Thread(target=lambda: got.append(("first", arena.lease(MIB, wait_s=60))))
+    newcomer = threading.Thread(target=lambda: got.append(("newcomer", arena.lease(MIB, wait_s=60))))
+    first.start()
+    wait_until(lambda: arena.stats().waiting == 1)
+    with arena._line:
+        arena.release(block)  # free, and not handed over yet
+        newcomer.start()
+        newcomer.join(0.1)
+    first.join(60)
+    assert got == [("first", block)]
+    arena.release(block)
+    newcomer.join(60)
+    assert got == [("first", block), ("newcomer", block)]
+
+
 @pytest.mark.parametrize("background", [False, True])
-def test_waiting_in_vain_says_for_what_how_long_and_what_to_do(make, background):
-    arena = make(MIB, background=background)
+def test_waiting_in_vain_says_for_what_how_long_and_what_to_do(make_arena, background):
+    arena = make_arena(MIB, background=background)
     arena.lease(MIB, wait_s=60)
     with pytest.raises(NoRoomError, match=r"waited .* for a block of 1MiB.*holds 1MiB.*; release blocks sooner"):
         arena.lease(MIB, wait_s=0.01)
@@ -221,17 +203,17 @@ def test_waiting_in_vain_says_for_what_how_long_and_what_to_do(make, background)
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_what_can_never_fit_is_refused_without_waiting(make, background):
-    arena = make(MIB, background=background)
+def test_what_can_never_fit_is_refused_without_waiting(make_arena, background):
+    arena = make_arena(MIB, background=background)
     with pytest.raises(NoRoomError, match="may hold 1MiB: no room for 2MiB more"):
         arena.lease(2 * MIB, wait_s=10**9)
     assert arena.stats().waits == 0
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_no_wake_up_is_lost(make, quick_switches, background):
+def test_no_wake_up_is_lost(make_arena, quick_switches, background):
     """Six threads share two blocks, each by turns: one lost wake-up and a lease would be refused."""
-    arena = make(2 * MIB, background=background)
+    arena = make_arena(2 * MIB, background=background)
 
     def work() -> None:
         for _ in range(150):
@@ -242,9 +224,9 @@ def test_no_wake_up_is_lost(make, quick_switches, background):
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_leases_that_run_out_of_time_leak_nothing(make, quick_switches, background):
+def test_leases_that_run_out_of_time_leak_nothing(make_arena, quick_switches, background):
     """Waits end at just about the time at which blocks are handed over."""
-    arena = make(MIB, background=background)
+    arena = make_arena(MIB, background=background)
 
     def work(number: int) -> None:
         chance = random.Random(number)
@@ -287,8 +269,8 @@ def test_block_handed_over_too_late_is_kept_or_passed_on():
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_interrupt_while_waiting_leaks_nothing(make, wait_until, background):
-    arena = make(MIB, background=background)
+def test_interrupt_while_waiting_leaks_nothing(make_arena, wait_until, background):
+    arena = make_arena(MIB, background=background)
     block = arena.lease(MIB, wait_s=60)
 
     def interrupt() -> None:
@@ -306,9 +288,9 @@ def test_interrupt_while_waiting_leaks_nothing(make, wait_until, background):
     assert arena.lease(MIB) is block
 
 
-def test_release_in_a_finalizer_that_runs_under_the_lock_does_not_block(make, wait_until):
+def test_release_in_a_finalizer_that_runs_under_the_lock_does_not_block(make_arena, wait_until):
     """The collector may run in the middle of anything, in the very thread that holds the arena's lock."""
-    arena = make(MIB)
+    arena = make_arena(MIB)
     block = arena.lease(MIB)
     got = []
     thread = threading.Thread(target=lambda: got.append(arena.lease(MIB, wait_s=60)))
@@ -322,8 +304,8 @@ def test_release_in_a_finalizer_that_runs_under_the_lock_does_not_block(make, wa
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_closing_refuses_all_who_wait(make, wait_until, background):
-    arena = make(MIB, background=background)
+def test_closing_refuses_all_who_wait(make_arena, wait_until, background):
+    arena = make_arena(MIB, background=background)
     block = arena.lease(MIB, wait_s=60)
     refusals = []
 
@@ -357,10 +339,10 @@ def test_closing_refuses_all_who_wait(make, wait_until, background):
 
 
 @pytest.mark.parametrize(("background", "wait_s"), [(False, 0.0), (False, 50.0), (True, 0.0), (True, 50.0)])
-def test_memory_is_never_shared_and_never_over_the_limit(make, quick_switches, background, wait_s):
+def test_memory_is_never_shared_and_never_over_the_limit(make_arena, quick_switches, background, wait_s):
     """Small classes share regions, large ones do not; the limit holds a fraction of what is wanted at a time."""
     limit_bytes = 4 * MIB
-    arena = make(limit_bytes, background=background)
+    arena = make_arena(limit_bytes, background=background)
     mistakes = []
 
     def work(number: int) -> None:
@@ -391,247 +373,3 @@ def test_memory_is_never_shared_and_never_over_the_limit(make, quick_switches, b
     assert (statistics.leased_blocks, statistics.leased_bytes, statistics.waiting) == (0, 0, 0)
     assert statistics.free_bytes == statistics.cut_bytes
     assert statistics.reserved_bytes <= limit_bytes
-
-
-# --- memory that is given back -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("background", [False, True])
-def test_idle_shared_region_is_cut_anew_for_another_class(make, background):
-    arena, gone = make(MIB, background=background), []
-    arena.subscribe(gone.append)
-    blocks = [arena.lease(4096, wait_s=60) for _ in range(256)]
-    region_id = blocks[0].region.id
-    for block in blocks:
-        arena.release(block)
-    block = arena.lease(100_000)
-    assert block.region.id == region_id  # it stays mapped everywhere
-    assert gone == []
-    assert (arena.stats().regions, arena.stats().cut_bytes) == (1, block.size_bytes)
-
-
-def test_region_in_use_is_not_cut_anew(make):
-    arena = make(MIB)
-    blocks = [arena.lease(4096) for _ in range(256)]
-    for block in blocks[1:]:
-        arena.release(block)
-    with pytest.raises(NoRoomError):
-        arena.lease(100_000)
-    assert arena.stats().free_bytes == 255 * 4096
-    assert {arena.lease(4096) for _ in range(255)} == set(blocks[1:])
-
-
-@pytest.mark.parametrize("background", [False, True])
-def test_idle_shared_region_makes_way_for_a_large_block(make, background):
-    arena, gone = make(2 * MIB, background=background), []
-    blocks = [arena.lease(2**18, wait_s=60) for _ in range(8)]
-    kept, idle = blocks[0], [block for block in blocks if block.region is not blocks[0].region]
-    arena.subscribe(gone.append)
-    for block in blocks[1:]:
-        arena.release(block)
-    large = arena.lease(MIB, wait_s=60)
-    arena.close()  # the thread tells its subscribers before it ends
-    assert gone[0] == idle[0].region.id
-    assert kept.region.id not in gone[:1]
-    kept.view[:4] = large.view[:4] = b"both"
-
-
-@pytest.mark.parametrize("background", [False, True])
-def test_waiting_lease_of_another_class_gets_the_region_that_becomes_idle(make, wait_until, background):
-    arena = make(2 * MIB, background=background)
-    blocks = [arena.lease(2**18, wait_s=60) for _ in range(8)]
-    got = []
-    thread = threading.Thread(target=lambda: got.append(arena.lease(2 * MIB, wait_s=60)))
-    thread.start()
-    wait_until(lambda: arena.stats().waiting == 1)
-    for block in blocks:
-        arena.release(block)
-    thread.join(60)
-    assert got[0].size_bytes == 2 * MIB
-    assert arena.stats().reserved_bytes == 2 * MIB
-
-
-def test_idle_memory_is_given_back_when_the_machine_has_no_headroom(make, reservations):
-    arena, gone = make(64 * MIB), []
-    arena.subscribe(gone.append)
-    first = arena.lease(2 * MIB)
-    arena.release(first)
-    reservations.refuse = [True]
-    assert arena.lease(3 * MIB).size_bytes == 3 * MIB
-    assert gone == [first.region.id]
-    assert arena.stats().reserved_bytes == 3 * MIB
-
-
-def test_refused_reservation_is_not_counted_as_reserved(make, reservations):
-    arena = make(64 * MIB)
-    reservations.refuse = [True]
-    with pytest.raises(NoRoomError, match="no headroom, says the test"):
-        arena.lease(3 * MIB)
-    assert (arena.stats().reserved_bytes, arena.stats().regions, arena.stats().refused) == (0, 0, 1)
-
-
-def test_subscribers_are_told_until_they_unsubscribe(make):
-    arena, gone = make(2 * MIB), []
-    arena.subscribe(gone.append)
-    arena.unsubscribe(print)
-    first = arena.lease(MIB)
-    arena.release(first)
-    second = arena.lease(2 * MIB)
-    assert gone == [first.region.id]
-    arena.unsubscribe(gone.append)
-    arena.release(second)
-    arena.lease(MIB)
-    assert gone == [first.region.id]
-
-
-def test_subscriber_may_use_the_arena_and_its_failure_is_nobody_elses(make, caplog):
-    arena, seen = make(2 * MIB), []
-
-    def fail(region_id: int) -> None:
-        seen.append(arena.stats().regions)  # would hang if it were called under the lock
-        raise ValueError("not mine")
-
-    arena.subscribe(fail)
-    arena.release(arena.lease(MIB))
-    assert arena.lease(2 * MIB).size_bytes == 2 * MIB
-    assert len(seen) == 1
-    assert "a subscriber of the arena failed" in caplog.text
-
-
-# --- the background ------------------------------------------------------------------------------------------------
-
-
-def test_background_reserves_in_its_own_thread_only(make, reservations):
-    arena = make(16 * MIB, background=True)
-    for wire_bytes in (5000, 300_000, 2 * MIB, 3 * MIB):
-        arena.lease(wire_bytes, wait_s=60)
-    assert set(reservations.threads) == {"perfkit-arena"}
-
-
-def test_without_background_the_caller_reserves(make, reservations):
-    make(16 * MIB).lease(5000, wait_s=60)
-    assert reservations.threads == [threading.current_thread().name]
-
-
-def test_lease_that_does_not_wait_has_room_prepared_for_the_next(make, reservations, wait_until):
-    arena = make(16 * MIB, background=True)
-    reservations.gate.clear()
-    for _ in range(3):
-        with pytest.raises(NoRoomError, match="a block of 2MiB is being prepared"):
-            arena.lease(2 * MIB)
-    reservations.gate.set()
-    wait_until(lambda: arena.stats().free_bytes >= 2 * MIB)
-    assert arena.lease(2 * MIB).size_bytes == 2 * MIB
-
-
-def test_prepared_room_is_there_for_the_lease(make, reservations, wait_until):
-    arena = make(16 * MIB, background=True)
-    arena.prepare(2 * MIB)
-    wait_until(lambda: arena.stats().free_bytes == 2 * MIB)
-    arena.prepare(2 * MIB)  # there is one
-    arena.prepare(99 * MIB)  # cannot be; its lease says so
-    assert arena.lease(2 * MIB).size_bytes == 2 * MIB
-    assert reservations.threads == ["perfkit-arena"]
-
-
-def test_prepare_without_background_makes_the_room_here(make, reservations):
-    arena = make(2 * MIB)
-    arena.prepare(2 * MIB)
-    assert arena.stats().free_bytes == 2 * MIB
-    arena.lease(2 * MIB)
-    arena.prepare(MIB)  # no room is no error
-    assert len(reservations.threads) == 1
-
-
-def test_next_region_is_prepared_when_more_than_half_is_cut(make, wait_until):
-    arena = make(16 * MIB, background=True)
-    arena.lease(2**18, wait_s=60)
-    arena.lease(2**18)
-    assert arena.stats().regions == 1
-    arena.lease(2**18)
-    wait_until(lambda: arena.stats().regions == 2)
-    arena.lease(2**18)
-    arena.lease(2**18)  # of the second region, without waiting
-    assert arena.stats().refused == 0
-
-
-def test_growing_ahead_in_vain_is_tried_once_and_nobodys_error(make, reservations, wait_until):
-    arena = make(16 * MIB, background=True)
-    arena.lease(2**18, wait_s=60)
-    reservations.refuse = [True] * 100
-    for _ in range(3):
-        arena.lease(2**18)
-    wait_until(lambda: len(reservations.threads) == 2)
-    wait_until(lambda: arena._background._thread is None)  # it ended, idle
-    assert len(reservations.threads) == 2
-    assert (arena.stats().refused, arena.stats().reserved_bytes) == (0, MIB)
-    reservations.refuse = []
-    assert arena.lease(2**18, wait_s=60).size_bytes == 2**18  # and starts again
-
-
-def test_growing_ahead_keeps_the_limit(make, wait_until):
-    arena = make(MIB, background=True)
-    for _ in range(4):
-        arena.lease(2**18, wait_s=60)
-    wait_until(lambda: arena._background._thread is None)
-    assert arena.stats().reserved_bytes == MIB
-
-
-def test_wait_ends_well_when_the_machine_has_headroom_again(make, reservations):
-    arena = make(16 * MIB, background=True)
-    reservations.refuse = [True, True]
-    assert arena.lease(2 * MIB, wait_s=60).size_bytes == 2 * MIB
-    assert len(reservations.threads) == 3
-
-
-def test_wait_for_a_machine_without_headroom_says_so(make, reservations):
-    arena = make(16 * MIB, background=True)
-    reservations.refuse = [True] * 1000
-    with pytest.raises(NoRoomError, match=r"waited .* for a block of 2MiB.*no headroom, says the test"):
-        arena.lease(2 * MIB, wait_s=0.3)
-    with pytest.raises(NoRoomError, match=r"is being prepared.*it failed before: no headroom"):
-        arena.lease(2 * MIB)
-
-
-def test_closing_while_a_region_is_prepared_leaves_nothing(make, reservations, wait_until):
-    arena = make(16 * MIB, background=True)
-    reservations.gate.clear()
-    arena.prepare(2 * MIB)
-    wait_until(lambda: reservations.threads != [])
-    thread = arena._background._thread
-    closing = threading.Thread(target=arena.close)
-    closing.start()
-    wait_until(lambda: arena._stock.is_closed)
-    reservations.gate.set()
-    closing.join(60)
-    thread.join(60)
-    assert not thread.is_alive()
-    assert (arena.stats().reserved_bytes, arena.stats().regions) == (0, 0)
-
-
-# --- figures -------------------------------------------------------------------------------------------------------
-
-
-def test_figures_read_well(make):
-    arena = make(4 * MIB)
-    arena.lease(5000)
-    arena.release(arena.lease(100_000))
-    arena.note_late_view()
-    statistics = arena.stats()
-    assert statistics.to_plain() == {
-        "limit_bytes": 4 * MIB,
-        "reserved_bytes": MIB,
-        "cut_bytes": 5120 + 114_688,
-        "leased_blocks": 1,
-        "leased_bytes": 5120,
-        "free_bytes": 114_688,
-        "regions": 1,
-        "refused": 0,
-        "waits": 0,
-        "waited_ns": 0,
-        "waiting": 0,
-        "late_views": 1,
-    }
-    assert ("reserved_bytes", "1MiB") in statistics.to_table().rows
-    assert "late_views" in str(statistics)
-    assert "<table>" in statistics._repr_html_()
