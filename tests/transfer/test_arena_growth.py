@@ -7,6 +7,8 @@ import threading
 import pytest
 
 from perfkit.errors import NoRoomError
+from perfkit.transfer import arena_growth
+from perfkit.transfer.memory import Region
 
 MIB = 2**20
 
@@ -118,6 +120,22 @@ def test_refused_reservation_is_not_counted_as_reserved(make_arena, reservations
     with pytest.raises(NoRoomError, match="no headroom, says the test"):
         arena.lease(3 * MIB)
     assert (arena.stats().reserved_bytes, arena.stats().regions, arena.stats().refused) == (0, 0, 1)
+
+
+def test_idle_memory_is_given_back_before_more_is_reserved(make_arena, monkeypatch):
+    """Otherwise the arena would be over its limit for a moment, and the machine out of memory for good."""
+    arena = make_arena(2 * MIB)
+    first = arena.lease(MIB)
+    arena.release(first)
+    seen = []
+
+    def reserve(size_bytes: int, **options) -> Region:
+        seen.append(first.region.descriptor)
+        return Region(size_bytes, **options)
+
+    monkeypatch.setattr(arena_growth, "Region", reserve)
+    arena.lease(2 * MIB)
+    assert seen == [-1]
 
 
 def test_subscribers_are_told_until_they_unsubscribe(make_arena):
