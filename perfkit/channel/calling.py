@@ -79,7 +79,7 @@ def finish_call(exchange: Exchange) -> tuple[Message | Failed | None, int]:
             left_s = max(exchange.deadline_s - time.monotonic(), 0.001)
             frame, body = calls.call(exchange.method, exchange.call_frame, encoded, left_s)
         else:
-            frame, body = calls.finish(exchange.call)
+            frame, body = calls.finish(exchange.method, exchange.call)
     except UnknownConversation:
         return None, 0
     exchange.call = None

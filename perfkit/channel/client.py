@@ -15,7 +15,7 @@ from perfkit.channel import born
 from perfkit.channel.address import parse_address
 from perfkit.channel.choosing import Chooser, default_engine
 from perfkit.channel.connecting import Conversation, Lanes
-from perfkit.channel.core import Limits
+from perfkit.channel.core import Limits, check_limits
 from perfkit.channel.exchange import Exchange
 from perfkit.channel.greeting import Greeting, available_methods, host_differences
 from perfkit.channel.recording import Recorder, open_recorder
@@ -325,8 +325,7 @@ def connect(
         raise InputError(
             f"timeout_s == {timeout_s}, must be above 0; connect_timeout_s == {connect_timeout_s}, 0 or more"
         )
-    if max_in_flight < 1:
-        raise InputError(f"max_in_flight == {max_in_flight}, must be 1 or more")
+    check_limits(parse_bytes(max_message_bytes), max_in_flight)
     path, engine = parse_address(address), engine or default_engine()
     names = available_methods(methods)
     channel = Channel(

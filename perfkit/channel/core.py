@@ -47,14 +47,15 @@ from perfkit.channel.frames import (
     pack_header,
     padded,
 )
-from perfkit.errors import ProtocolError
+from perfkit.errors import InputError, ProtocolError
 
-__all__ = ["Core", "Limits", "aligned_memory", "failure_of", "read_document"]
+__all__ = ["Core", "Limits", "aligned_memory", "check_limits", "failure_of", "read_document"]
 
 _READ_BYTES = 128 * 2**10
 _READ_BEFORE_LARGE_BYTES = 4096
 _COPIED_BYTES = 8 * 2**10
 """Bodies up to this size are copied out of the read buffer: whoever keeps one must not keep 128 KiB alive with it."""
+_LEAST_MESSAGE_BYTES = 64 * 2**10
 _MAX_RELEASED = 4096
 _MAX_DOCUMENT_BYTES = 64 * 2**10
 _MAX_WAITING_DESCRIPTORS = 4
@@ -456,6 +457,14 @@ class Core:
         else:
             self.state, self._takes = "greeting", frozenset()
         return Greeted(facts)
+
+
+def check_limits(max_message_bytes: int, max_in_flight: int) -> None:
+    """Refuse limits under which nothing would work; raises `InputError`."""
+    if max_message_bytes < _LEAST_MESSAGE_BYTES:
+        raise InputError(f"max_message_bytes == {max_message_bytes}, must be {_LEAST_MESSAGE_BYTES} or more")
+    if max_in_flight < 1:
+        raise InputError(f"max_in_flight == {max_in_flight}, must be 1 or more")
 
 
 def aligned_memory(length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

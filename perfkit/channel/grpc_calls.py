@@ -35,6 +35,7 @@ SEND, STREAM = "Send", "Stream"
 TOKEN_KEY = "perfkit-token"
 CHUNK_BYTES = 2**19
 MAX_CALL_BYTES = MAX_MESSAGE_BYTES
+_ANY_BYTES = 2**63
 Call = Any
 """A call that is under way: of grpcio, which has several classes for it."""
 
@@ -73,7 +74,7 @@ class GrpcCalls:
     def call(self, method: str, frame: bytes, encoded: Encoded, timeout_s: float) -> tuple[bytes, memoryview]:
         """Call and wait: header and description of the answer, and its body. Raises as `finish`."""
         if method != "grpc":
-            return self.finish(self.start(method, frame, encoded, timeout_s))
+            return self.finish(method, self.start(method, frame, encoded, timeout_s))
         try:
             answer = self._send(
                 Payload(meta=frame, body=encoded.to_bytes()),
@@ -85,7 +86,7 @@ class GrpcCalls:
             _raise(error)
         return answer.meta, memoryview(answer.body)
 
-    def finish(self, call: Call) -> tuple[bytes, memoryview]:
+    def finish(self, method: str, call: Call) -> tuple[bytes, memoryview]:
         """The answer to a call that was begun.
 
         Raises:
@@ -95,10 +96,10 @@ class GrpcCalls:
             TransferError: the server refused the call.
         """
         try:
-            if hasattr(call, "result") and not hasattr(call, "__next__"):
-                answer = call.result()
-                return answer.meta, memoryview(answer.body)
-            return joined(call, 2**63)
+            if method != "grpc":
+                return joined(call, _ANY_BYTES)
+            answer = call.result()
+            return answer.meta, memoryview(answer.body)
         except grpc.RpcError as error:
             _raise(error)
         except grpc.FutureTimeoutError:

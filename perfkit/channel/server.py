@@ -17,7 +17,7 @@ from perfkit.channel.address import check_peer, listen_at, parse_address, remove
 from perfkit.channel.answering import Answerer
 from perfkit.channel.borrowing import BodyMemory
 from perfkit.channel.choosing import default_engine
-from perfkit.channel.core import Core, Limits
+from perfkit.channel.core import Core, Limits, check_limits
 from perfkit.channel.greeting import Greeting, available_methods, has_grpc
 from perfkit.channel.lane import Lane
 from perfkit.channel.peers import Peer, Peers
@@ -282,8 +282,7 @@ def serve(
     """
     if not callable(handler):
         raise InputError(f"handler == {handler!r} cannot be called; give a function that takes a payload")
-    if max_in_flight < 1:
-        raise InputError(f"max_in_flight == {max_in_flight}, must be 1 or more")
+    check_limits(parse_bytes(max_message_bytes), max_in_flight)
     return Server(
         handler,
         parse_address(address),

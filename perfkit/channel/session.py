@@ -127,7 +127,7 @@ class Session:
             self.is_over = True
             self.arena.unsubscribe(self._forget_region)
             self.regions.close()
-        if len(self.lent) and not self.peer.is_gone():
+        if len(self.lent) and not self.arena.is_closed and not self.peer.is_gone():
             return False
         self.lent.return_all()
         self.peer.close()

@@ -6,6 +6,7 @@ there is nothing to do, and wakes at most fifty times a second.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -14,6 +15,7 @@ from typing import Protocol
 
 __all__ = ["Swept", "ensure_sweeper", "sweep_soon"]
 
+_log = logging.getLogger("perfkit")
 _TURN_S = 0.02
 _LONGEST_TURN_S = 0.5
 
@@ -61,12 +63,20 @@ def _run() -> None:
             while not _wishes.empty():
                 waiting.add(_wishes.get())
                 turn_s = _TURN_S
-            for swept in waiting:
-                swept.is_swept = False  # first: what comes up from here on is wished for anew
-                if swept.sweep():
-                    waiting.discard(swept)
-                else:
-                    swept.is_swept = True
+            waiting = {swept for swept in waiting if not _is_done(swept)}
+
+
+def _is_done(swept: Swept) -> bool:
+    swept.is_swept = False  # first: what comes up from here on is wished for anew
+    try:
+        is_done = swept.sweep()
+    except Exception:
+        # Others still need the thread; what failed is tried again when somebody asks for it.
+        _log.exception("perfkit's sweeper could not look after a connection")
+        return True
+    if not is_done:
+        swept.is_swept = True
+    return is_done
 
 
 def _after_fork_in_child() -> None:

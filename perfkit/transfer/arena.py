@@ -194,6 +194,11 @@ class Arena:
             others = tuple(each for each in self._grower.subscribers if each != callback)
             self._grower.subscribers = others
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: nothing is leased any more, and what comes back is dropped."""
+        return self._stock.is_closed
+
     def note_late_view(self) -> None:
         """Count a view that a peer kept after it had answered."""
         with self._line:
