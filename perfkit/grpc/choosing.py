@@ -1,0 +1,142 @@
+"""Which fields of a message travel through shared memory, and their way into a block; the same on both sides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from perfkit.engine import Binding, Engine
+from perfkit.errors import InputError, NoRoomError
+from perfkit.grpc.fields import Found, Search, copy_without
+from perfkit.grpc.own import OwnMemory
+from perfkit.grpc.statistics import Tally
+from perfkit.grpc.wire import Parcel, parcel_bytes
+from perfkit.transfer.arena import Block
+
+__all__ = ["Chooser", "Packed", "Packer"]
+
+_MOST_PARCEL_BYTES = 4096
+_METADATA_LIMIT_BYTES = 8192
+"""What gRPC takes by default, keys and values and 32 bytes for each; beyond it calls fail."""
+_OTHERS_BYTES = 1536
+"""Room for our offer or answer, and for what gRPC adds."""
+
+
+class Chooser:
+    """Decides by a field's size: with an engine as its plan says, without one from a threshold on."""
+
+    def __init__(self, engine: Engine | None, pool: str, threshold_bytes: int) -> None:
+        if threshold_bytes < 1:
+            raise InputError(f"threshold_bytes == {threshold_bytes}, must be 1 or more")
+        self._threshold_bytes = threshold_bytes
+        self._engine, self._pool = engine, pool
+        self._bound: tuple[int, Binding] | None = None
+
+    def is_wanted(self, field_bytes: int) -> bool:
+        """Whether a field of this size should travel through shared memory."""
+        if self._engine is None:
+            return field_bytes >= self._threshold_bytes
+        return field_bytes > 0 and self._binding(self._engine).decide(field_bytes).method == "shm_pool"
+
+    def decision_id(self, payload_bytes: int) -> str:
+        """The decision that a payload of this size follows; empty without an engine."""
+        return "" if self._engine is None else self._binding(self._engine).decide(payload_bytes).id
+
+    def _binding(self, engine: Engine) -> Binding:
+        """The binding of the plan in force, which a reload replaces."""
+        generation = engine.generation
+        if self._bound is None or self._bound[0] != generation:
+            binding = engine.bind(
+                pool=self._pool, kind="binary", format="raw", signalling="grpc", available=("grpc", "shm_pool")
+            )
+            self._bound = generation, binding
+        return self._bound[1]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Packed:
+    """A message on its way: a copy without the large fields, and the block that holds them."""
+
+    message: Message
+    block: Block
+    parcel: Parcel
+
+    @property
+    def fields_bytes(self) -> int:
+        """What the fields in the block hold."""
+        return sum(place.length for place in self.parcel.places)
+
+
+class Packer:
+    """Moves the large fields of messages into one side's own memory."""
+
+    def __init__(self, chooser: Chooser, own: OwnMemory, tally: Tally) -> None:
+        self._chooser, self._own, self._tally = chooser, own, tally
+
+    def search(self, message: object) -> Search | None:
+        """What `message` holds that is worth moving; None when it is no protobuf message."""
+        return Search(message, self._chooser.is_wanted) if isinstance(message, Message) else None
+
+    def pack(self, message: object, metadata_bytes: int, may_hold: Callable[[int], bool]) -> Packed | None:
+        """Search a message and move what is found; see `move`."""
+        search = self.search(message)
+        return None if search is None else self.move(search, metadata_bytes, may_hold)
+
+    def move(
+        self, search: Search, metadata_bytes: int = 0, may_hold: Callable[[int], bool] | None = None
+    ) -> Packed | None:
+        """Move what was found; the message stays as it is.
+
+        Args:
+            search: what was found.
+            metadata_bytes: size of the metadata that the service itself sends along.
+            may_hold: asked with the bytes that would be held; over a cap, nothing is moved.
+
+        Returns:
+            What to send instead; None when all of it has to stay inline, which is counted with its reason.
+        """
+        if not search.found:
+            return None
+        taken = _that_fit(search.found, _METADATA_LIMIT_BYTES - _OTHERS_BYTES - metadata_bytes)
+        reason = "no room in the metadata" if len(taken) < len(search.found) else ""
+        packed = None
+        if search.has_unknown:
+            reason = "fields unknown to the message's class"
+        elif may_hold is not None and not may_hold(sum(len(found.body) for found in taken)):
+            reason = "over the client's cap"
+        elif taken:
+            try:
+                packed = self._put(search, taken)
+            except (NoRoomError, OSError):
+                reason = "no room in shared memory"
+        if reason:
+            self._tally.fall_back(reason)
+        if packed is None:
+            search.kept = reason
+        return packed
+
+    def _put(self, search: Search, taken: list[Found]) -> Packed:
+        block, parcel = self._own.put(taken)
+        try:
+            return Packed(copy_without(search, taken), block, parcel)
+        except BaseException:
+            self._own.release(block)
+            raise
+
+
+def _that_fit(found: list[Found], limit_bytes: int) -> list[Found]:
+    """The largest fields whose announcement stays within the limit, in the order of the message."""
+    limit_bytes = min(limit_bytes, _MOST_PARCEL_BYTES)
+    if parcel_bytes(one.path for one in found) <= limit_bytes:
+        return found
+    fitting: list[Found] = []
+    left_bytes = limit_bytes - parcel_bytes(())
+    for one in sorted(found, key=lambda one: -len(one.body)):
+        left_bytes -= parcel_bytes([one.path]) - parcel_bytes(())
+        if left_bytes < 0:
+            break
+        fitting.append(one)
+    kept = {one.path for one in fitting}
+    return [one for one in found if one.path in kept]
