@@ -211,7 +211,10 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
             code is grpc.StatusCode.UNIMPLEMENTED if answer is None else answer.refused
         )
         self._let_go(attempt, is_unread=answer is not None or is_refused or code is grpc.StatusCode.OK)
-        self._learn(attempt, code, answer, is_refused)
+        try:
+            self._learn(attempt, code, answer, is_refused)
+        except Exception as error:  # noqa: BLE001 - the call has ended as it has, whatever we make of it
+            self._tally.fall_back(f"error: {type(error).__name__}")
         if attempt.packed is not None and not is_refused and (answer is not None or code is grpc.StatusCode.OK):
             self._tally.add(pooled_calls=1)
         following = None
@@ -297,14 +300,19 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
             return
         with self._lock:
             self._under_way -= 1
+        try:
+            self._record(attempt, error, answer)
+        except Exception as mistake:  # noqa: BLE001 - a row is not worth a call
+            self._tally.fall_back(f"error: {type(mistake).__name__}")
+
+    def _record(self, attempt: Attempt, error: str | None, answer: Answer | None) -> None:
         if self._recorder is None:
             return
         handler_ns = None if answer is None or not answer.handler_ns else answer.handler_ns
         latency_ns = max(time.monotonic_ns() - attempt.started_ns - (handler_ns or 0), 0)
         is_pooled = attempt.packed is not None
-        self._recorder.record(
-            Row(is_pooled, attempt.payload_bytes, latency_ns, handler_ns, attempt.in_flight, error, attempt.fallback)
-        )
+        row = Row(is_pooled, attempt.payload_bytes, latency_ns, handler_ns, attempt.in_flight, error, attempt.fallback)
+        self._recorder.record(row)
 
     def _count_held(self, blocks: int) -> None:
         with self._lock:
