@@ -184,22 +184,24 @@ class Answerer:
         flags = message.flags & TIMED
         if borrowed is None or not borrowed.is_viewed():
             flags |= RELEASED
+        is_told = False
         try:
             if outcome.error is not None:
                 lane.write(lane.core.error(message.request_id, *outcome.error, flags=flags & RELEASED))
             else:
                 self._write(lane, message.request_id, outcome, loaded, flags)
+            is_told = bool(flags & RELEASED)
         finally:
             if loaded is not None:
                 loaded.drop_segment()
             if borrowed is not None:
                 del loaded
                 outcome.encoded = None
-                self._settle(peer, borrowed, is_told=bool(flags & RELEASED))
+                self._settle(peer, borrowed, is_told=is_told)
 
     def _settle(self, peer: Peer, borrowed: Borrowed, *, is_told: bool) -> None:
-        """The block that a request came in: free, or still viewed by the handler's own."""
-        if is_told and not borrowed.is_viewed():
+        """The block that a request came in: free, viewed by the answer until now, or viewed by the handler's own."""
+        if is_told:
             borrowed.give_back()
             return
         peer.watch()

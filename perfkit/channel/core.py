@@ -20,6 +20,7 @@ import numpy as np
 from perfkit.channel import frames
 from perfkit.channel.events import (
     Cancelled,
+    Descriptor,
     Ended,
     Event,
     Failed,
@@ -36,6 +37,7 @@ from perfkit.channel.frames import (
     BLOCK_NAME,
     BYTES,
     CARRIERS,
+    EXCLUSIVE,
     HEADER,
     HEADER_BYTES,
     MAGIC,
@@ -130,6 +132,7 @@ class Core:
         self._allocate = allocate or (lambda length: aligned_memory(length).data)
         self._takes: frozenset[int] = frozenset((frames.HELLO,)) if is_server else frozenset()
         self._under_way: set[int] = set()
+        self._is_exclusive = False
         self._descriptors: deque[int] = deque()
         self._renew_memory()
         self._start = self._filled = 0
@@ -175,8 +178,10 @@ class Core:
             self._body_filled += count
             return self._finish_body() if self._body_filled == len(self._body) else []
         self._filled = filled = self._filled + count
-        if self._start == 0 and filled >= HEADER_BYTES and (message := self._whole_message(filled)) is not None:
-            return [message]
+        if self._start == 0 and filled >= HEADER_BYTES:
+            message = self._whole_message(filled)
+            if message is not None:
+                return [message]
         events = []
         while self._body is None and self._filled - self._start >= HEADER_BYTES:
             event = self._next_event()
@@ -305,6 +310,8 @@ class Core:
             return None
         if carrier == SEGMENT or meta_bytes > self.limits.meta_bytes:
             return None
+        if carrier == BYTES and body_bytes > self.limits.message_bytes:
+            return None
         meta = bytes(self._view[HEADER_BYTES : HEADER_BYTES + meta_bytes])
         message = Message(op, request_id, carrier, flags, meta, body_bytes, payload_bytes, region, offset, time_ns)
         self._check_message(message)
@@ -393,17 +400,26 @@ class Core:
         else:
             if request_id <= self.last_request_id:
                 raise ProtocolError(f"request {request_id} after {self.last_request_id}; numbers must grow")
-            if len(self._under_way) >= self.limits.in_flight:
-                raise ProtocolError(f"more than {self.limits.in_flight} requests under way on one connection")
+            if self._under_way:
+                self._check_company(message)
+            self._is_exclusive = bool(message.flags & EXCLUSIVE)
             self._under_way.add(request_id)
             self.last_request_id = request_id
         if message.carrier == SEGMENT:
             message.descriptor = self._take_descriptor("segment")
 
-    def _take_descriptor(self, what: str) -> int:
+    def _check_company(self, request: Message) -> None:
+        """What holds for a request that comes while others are under way."""
+        if len(self._under_way) >= self.limits.in_flight:
+            raise ProtocolError(f"more than {self.limits.in_flight} requests under way on one connection")
+        if self._is_exclusive or request.flags & EXCLUSIVE:
+            which = "an exclusive one" if self._is_exclusive else "others, and says that it is exclusive"
+            raise ProtocolError(f"request {request.request_id} came before the answer to {which}")
+
+    def _take_descriptor(self, what: str) -> Descriptor:
         if not self._descriptors:
             raise ProtocolError(f"a {what} was announced without its descriptor")
-        return self._descriptors.popleft()
+        return Descriptor(self._descriptors.popleft())
 
     def _begin_body(self, message: Message, body_start: int) -> None:
         """The rest of a large body goes straight where it is to stay."""
@@ -447,6 +463,8 @@ class Core:
 
     def _document_event(self, op: int, request_id: int, flags: int, facts: Mapping[str, Any]) -> Event:
         if op == frames.ERROR:
+            if request_id and request_id not in self._under_way:
+                raise ProtocolError(f"error of request {request_id}, which is not under way")
             self._under_way.discard(request_id)
             return failure_of(request_id, flags, facts)
         if op == frames.GOODBYE:

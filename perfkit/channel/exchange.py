@@ -33,6 +33,7 @@ __all__ = ["Exchange"]
 
 _BLOCK_WAIT_S = 0.05
 _NO_CODEC = ("binary", "raw", "none")
+_NO_SESSION = bytes(2)
 
 
 class Exchange:
@@ -199,23 +200,18 @@ class Exchange:
     def _begin_call(self, meta: bytes) -> None:
         from perfkit.channel.calling import begin_call  # grpcio takes a while to load
 
-        begin_call(self, self._full_meta(meta), self._flags, is_waited_for=self.is_waited_for)
+        flags = EXCLUSIVE | TIMED if self.is_timed else EXCLUSIVE
+        begin_call(self, request_meta(self.session, meta), flags, is_waited_for=self.is_waited_for)
 
     def _finish_call(self) -> tuple[Message | Failed | None, int]:
         from perfkit.channel.calling import finish_call
 
         return finish_call(self)
 
-    def _full_meta(self, meta: bytes) -> bytes:
-        return request_meta(self.session, meta) if self.session else b"\0\0" + meta
-
-    @property
-    def _flags(self) -> int:
-        return EXCLUSIVE | TIMED if self.is_timed else EXCLUSIVE
-
     def _write(self, meta: bytes, loaded: Load | None) -> None:
         lane, timeout_s = self.lane, self.timeout_s
-        meta, flags = self._full_meta(meta), self._flags
+        meta = request_meta(self.session, meta) if self.session else _NO_SESSION + meta
+        flags = EXCLUSIVE | TIMED if self.is_timed else EXCLUSIVE
         if loaded is None:
             header = lane.core.request(len(meta), NOTHING, 0, 0, 0, 0, flags, int(timeout_s * 1e9))
         else:

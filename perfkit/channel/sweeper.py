@@ -70,8 +70,7 @@ def _is_done(swept: Swept) -> bool:
     swept.is_swept = False  # first: what comes up from here on is wished for anew
     try:
         is_done = swept.sweep()
-    except Exception:
-        # Others still need the thread; what failed is tried again when somebody asks for it.
+    except Exception:  # noqa: BLE001 - others still need the thread; what failed is tried when it is asked for again
         _log.exception("perfkit's sweeper could not look after a connection")
         return True
     if not is_done:

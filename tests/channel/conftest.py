@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -99,7 +98,7 @@ def _leaves_nothing_behind() -> Iterator[None]:
     deadline = time.monotonic() + 10
     while (left := _left()) > before:
         if time.monotonic() > deadline:
-            open_now = {os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
+            open_now = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
             pytest.fail(f"left behind: {left - before} descriptors or segments; open now: {sorted(open_now)}")
         time.sleep(0.05)
 
@@ -109,6 +108,6 @@ def _left() -> int:
     links = []
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            links.append(os.readlink(entry))
+            links.append(str(entry.readlink()))
     ours = [link for link in links if "perfkit" in link or link.startswith("socket:") or "pidfd" in link]
     return len(ours) + len(list(Path("/dev/shm").glob("perfkit*")))

@@ -134,9 +134,9 @@ def test_handler_error_reaches_the_caller_and_nobody_else(address, connect, meth
 
 
 def test_answer_that_cannot_be_sent_is_an_error_of_the_caller(address, connect, method):
-    with perfkit.serve(lambda payload: object(), address):
-        with pytest.raises(CodecError, match="what the handler returned cannot be sent: object has no natural format"):
-            connect(methods=[method]).send(b"x")
+    reason = "what the handler returned cannot be sent: object has no natural format"
+    with perfkit.serve(lambda payload: object(), address), pytest.raises(CodecError, match=reason):
+        connect(methods=[method]).send(b"x")
 
 
 def test_handler_may_ask_about_its_request(address, connect, method):
