@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
     "Cancelled",
+    "Descriptor",
     "Ended",
     "Event",
     "Failed",
@@ -19,6 +22,28 @@ __all__ = [
     "Message",
     "Released",
 ]
+
+
+class Descriptor:
+    """A descriptor that a peer handed over: closed with the event that it came with, whatever becomes of that.
+
+    Events get lost: a frame behind theirs breaks the rules, or the connection ends before they are taken.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        """Close it; may be called twice."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, TypeError):  # at the end of the interpreter even `os` may be gone
+            self.close()
 
 
 class Message:
@@ -62,7 +87,7 @@ class Message:
         self.body_bytes, self.payload_bytes, self.region, self.offset = body_bytes, payload_bytes, region, offset
         self.time_ns = time_ns
         self.body: memoryview | None = None
-        self.descriptor = -1
+        self.descriptor: Descriptor | None = None
         self.is_borrowed = False
 
     def __repr__(self) -> str:
@@ -112,11 +137,11 @@ class Released:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mapped:
-    """REGION: a region of the peer, to be mapped; whoever gets the descriptor closes it."""
+    """REGION: a region of the peer, to be mapped."""
 
     region: int
     region_bytes: int
-    descriptor: int
+    descriptor: Descriptor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

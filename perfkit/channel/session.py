@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 
@@ -144,15 +143,16 @@ class Session:
     def _map(self, event: Mapped) -> None:
         try:
             if event.region not in self.regions:
-                view = open_descriptor(event.descriptor, event.region_bytes, allow_unsealed=self._allow_unsealed)
+                view = open_descriptor(event.descriptor.number, event.region_bytes, allow_unsealed=self._allow_unsealed)
                 self.regions.add(event.region, view)
         finally:
-            os.close(event.descriptor)
+            event.descriptor.close()
 
     def _open_segment(self, message: Message) -> memoryview:
-        descriptor, message.descriptor = message.descriptor, -1
+        descriptor = message.descriptor
+        assert descriptor is not None  # the core refuses a segment without one
         try:
-            view = open_descriptor(descriptor, message.region, allow_unsealed=self._allow_unsealed)
+            view = open_descriptor(descriptor.number, message.region, allow_unsealed=self._allow_unsealed)
         finally:
-            os.close(descriptor)
+            descriptor.close()
         return view.slice(0, message.body_bytes)  # the map goes with the last view of it
