@@ -16,7 +16,15 @@ from perfkit.channel.frames import EXCLUSIVE, NOTHING, RELEASED, TIMED, TIMINGS
 from perfkit.channel.lane import Lane
 from perfkit.channel.loading import METHOD_OF_CARRIER, Load, load, load_first
 from perfkit.channel.peers import Peer
-from perfkit.channel.requests import Handler, Outcome, Request, read_request_meta, takes_request, work
+from perfkit.channel.requests import (
+    NOTHING_TO_SAY,
+    Handler,
+    Outcome,
+    Request,
+    read_request_meta,
+    takes_request,
+    work,
+)
 from perfkit.errors import PerfkitError, TransferError, TransferTimeoutError
 
 __all__ = ["Answerer", "timings_meta"]
@@ -93,7 +101,8 @@ class Answerer:
                 if lane.core.is_in_the_middle:
                     raise
                 continue  # a client may be idle for as long as it likes
-            lane.answered()
+            if lane.introduced:
+                lane.answered()
             for event in events:
                 if event.__class__ is Message:
                     self._take(lane, peer, event, cancellations)
@@ -115,7 +124,8 @@ class Answerer:
         meta = message.meta
         meta = meta[2:] if meta[:2] == _NO_SESSION else read_request_meta(meta)[1]
         body, borrowed = peer.session.borrow(message)
-        outcome = work(self._handler, chooser, meta, body, request, allow_pickle=peer.allow_pickle)
+        is_timed = bool(message.flags & TIMED)
+        outcome = work(self._handler, chooser, meta, body, request, peer.allow_pickle, is_timed)
         if outcome.error is not None:
             self.failures[outcome.error[1]] += 1
         return outcome, borrowed
@@ -173,13 +183,16 @@ class Answerer:
             if self.takes_request:
                 request = self.make_request(peer, message, functools.partial(look, request_id))
             outcome, borrowed = self.answer(peer, message, request, peer.lane_chooser)
-            self._reply(lane, peer, message, outcome, borrowed)
+            if outcome is NOTHING_TO_SAY and borrowed is None:
+                lane.write_quickly(lane.core.quick_reply(request_id, RELEASED))
+            else:
+                self._reply(lane, peer, message, outcome, borrowed)
         if cancellations.ids:
             cancellations.ids.discard(request_id)
 
     def _reply(self, lane: Lane, peer: Peer, message: Message, outcome: Outcome, borrowed: Borrowed | None) -> None:
         loaded = self._load(peer, outcome) if outcome.encoded is not None else None
-        if loaded is None or loaded.body is None:
+        if outcome.encoded is not None and (loaded is None or loaded.body is None):
             outcome.encoded = None  # it may be a view of the request's own block
         flags = message.flags & TIMED
         if borrowed is None or not borrowed.is_viewed():
@@ -196,7 +209,8 @@ class Answerer:
                 loaded.drop_segment()
             if borrowed is not None:
                 del loaded
-                outcome.encoded = None
+                if outcome.encoded is not None:
+                    outcome.encoded = None
                 self._settle(peer, borrowed, is_told=is_told)
 
     def _settle(self, peer: Peer, borrowed: Borrowed, *, is_told: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from perfkit.channel import frames
 from perfkit.channel.core import failure_of, read_document
-from perfkit.channel.events import Ended, Failed, Leaving, Message
+from perfkit.channel.events import Failed, Message
 from perfkit.channel.frames import HEADER, HEADER_BYTES, MAGIC, PARKED, pack_header
 from perfkit.channel.grpc_calls import MAX_CALL_BYTES, GrpcCalls, UnknownConversation
 from perfkit.channel.loading import Load
@@ -44,10 +44,9 @@ def begin_call(exchange: Exchange, meta: bytes, flags: int, *, is_waited_for: bo
     """
     conversation, encoded = exchange.conversation, exchange.encoded
     assert encoded is not None  # what is called with was encoded
-    for event in exchange.lane.read_waiting():
-        if isinstance(event, Ended | Leaving):
-            raise PeerLostError("the server has gone")
-        conversation.session.handle(event)
+    conversation.take(exchange.lane, exchange.lane.read_waiting())
+    if exchange.lane.has_ended:
+        raise PeerLostError("the server has gone")
     exchange.request_id = next(conversation.call_ids)
     header = pack_header(
         frames.REQUEST,

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from perfkit.channel.address import check_peer, connect_once
 from perfkit.channel.borrowing import BodyMemory
 from perfkit.channel.choosing import Chooser
 from perfkit.channel.core import Core, Limits
-from perfkit.channel.events import Ended, Failed, Leaving, Message
+from perfkit.channel.events import Ended, Event, Failed, Leaving, Message
 from perfkit.channel.frames import RELEASED
 from perfkit.channel.greeting import Greeting, introduce
 from perfkit.channel.lane import Lane
@@ -59,6 +59,14 @@ class Conversation:
         """The server views a block of ours after it has answered: hear of its release while nobody sends."""
         self.listen()
         self._sweep_soon()
+
+    def take(self, lane: Lane, events: Sequence[Event]) -> None:
+        """Take what came on a lane and is no answer; a lane that the server leaves is not used again."""
+        for event in events:
+            if isinstance(event, Ended | Leaving):
+                lane.has_ended = True
+            elif not isinstance(event, Message | Failed):
+                self.session.handle(event)
 
     def drop_answer(self, answer: Message | Failed, block: tuple[int, int] | None) -> None:
         """An answer that nobody waits for: its block goes back, and ours comes back if it may."""
@@ -149,6 +157,9 @@ class Lanes:
 
     def give(self, lane: Lane, conversation: Conversation) -> None:
         """A request was answered: the lane is for the next."""
+        if lane.has_ended:
+            self.drop(lane, conversation)
+            return
         self._idle.append((lane, conversation))
         if self._waiting or self._is_closed:
             self._wake_one()
@@ -191,19 +202,18 @@ class Lanes:
 
     def _is_drained(self, lane: Lane, conversation: Conversation, block: tuple[int, int] | None) -> bool:
         try:
-            while events := lane.read_waiting():
-                for event in events:
-                    if isinstance(event, Ended | Leaving):
-                        raise PeerLostError("the server has gone")
-                    if isinstance(event, Message | Failed):
-                        conversation.drop_answer(event, block)
+            while not lane.has_ended and (events := lane.read_waiting()):
+                conversation.take(lane, events)
+                for answer in events:
+                    if isinstance(answer, Message | Failed):
+                        conversation.drop_answer(answer, block)
                         self.give(lane, conversation)
                         return True
-                    conversation.session.handle(event)
         except TransferError:
+            lane.has_ended = True
+        if lane.has_ended:
             self.drop(lane, conversation)
-            return True
-        return False
+        return lane.has_ended
 
     def exchange_news(self, conversation: Conversation) -> None:
         """Tell the server what it waits for, and hear what it has to tell, over an idle lane; never waits."""
@@ -214,11 +224,7 @@ class Lanes:
         try:
             if of is conversation and conversation.session.has_news:
                 lane.write_news()
-            for event in lane.read_waiting():
-                if isinstance(event, Ended | Leaving):
-                    raise PeerLostError("the server has gone")
-                if not isinstance(event, Message):
-                    of.session.handle(event)
+            of.take(lane, lane.read_waiting())
         except TransferError:
             self.drop(lane, of)
         else:
@@ -309,21 +315,32 @@ class Lanes:
         try:
             pid = check_peer(connection, self._allowed_users)
             lane.set_timeout(max(deadline_s - time.monotonic(), 0.05))
-            known = self.conversation
-            greeting = self._greet(known.greeting.token if known is not None else "")
-            lane.write(lane.core.hello(introduce(greeting, is_first=known is None)))
-            answer = lane.read_greeting()
-            if answer is None:
-                raise MethodUnavailableError(f"the server at unix:{self._path} went away while it was greeted")
-            return lane, self._join(lane, answer, answer.pid or pid)
+            answer, rest = self._exchange_greetings(lane)
         except PermissionError as error:
             lane.close()
             raise PeerLostError(f"unix:{self._path}: {error}; allow_users names further users") from None
-        except BaseException as error:
+        except BaseException:
             lane.close()
-            if isinstance(error, PeerLostError) and "closed" in str(error):
-                raise MethodUnavailableError(f"the server at unix:{self._path} is closing") from None
             raise
+        conversation = self._join(lane, answer, answer.pid or pid)
+        try:
+            conversation.take(lane, rest)
+        except BaseException:
+            self.drop(lane, conversation)
+            raise
+        return lane, conversation
+
+    def _exchange_greetings(self, lane: Lane) -> tuple[Greeting, list[Event]]:
+        known = self.conversation
+        greeting = self._greet(known.greeting.token if known is not None else "")
+        try:
+            lane.write(lane.core.hello(introduce(greeting, is_first=known is None)))
+        except PeerLostError as error:
+            raise MethodUnavailableError(f"the server at unix:{self._path} is closing ({error})") from None
+        said = lane.read_greeting()
+        if said is None:
+            raise MethodUnavailableError(f"the server at unix:{self._path} went away while it was greeted")
+        return said
 
     def _join(self, lane: Lane, answer: Greeting, pid: int) -> Conversation:
         with self._lock:

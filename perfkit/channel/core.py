@@ -42,6 +42,7 @@ from perfkit.channel.frames import (
     HEADER_BYTES,
     MAGIC,
     OP_NAMES,
+    PADDINGS,
     SEGMENT,
     pack_document,
     pack_error,
@@ -57,6 +58,7 @@ _READ_BYTES = 128 * 2**10
 _READ_BEFORE_LARGE_BYTES = 4096
 _COPIED_BYTES = 8 * 2**10
 """Bodies up to this size are copied out of the read buffer: whoever keeps one must not keep 128 KiB alive with it."""
+_NO_SESSION = bytes(2)
 _LEAST_MESSAGE_BYTES = 64 * 2**10
 _MAX_RELEASED = 4096
 _MAX_DOCUMENT_BYTES = 64 * 2**10
@@ -141,6 +143,8 @@ class Core:
         self._body: memoryview | None = None
         self._body_filled = 0
         self._message: Message | None = None
+        self.waits_for_body = False
+        """Whether the buffer wants to be filled to its end: a blocking shell may wait for all of it in the kernel."""
 
     # --- bytes in, events out ------------------------------------------------------------------------------------
 
@@ -162,11 +166,6 @@ class Core:
     def is_in_the_middle(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._body is not None or self._filled > self._start
-
-    @property
-    def waits_for_body(self) -> bool:
-        """Whether the buffer wants to be filled to its end: a blocking shell may wait for all of it in the kernel."""
-        return self._body is not None
 
     def buffer_updated(self, count: int) -> list[Event]:
         """Bytes came into the buffer; returns what they complete.
@@ -208,6 +207,7 @@ class Core:
         self.state = "closed"
         self._takes = frozenset()
         self._body = self._message = None
+        self.waits_for_body = False
         while self._descriptors:
             os.close(self._descriptors.popleft())
 
@@ -264,6 +264,22 @@ class Core:
             body_bytes, payload_bytes, region, offset, 0,
         )  # fmt: skip
 
+    def quick_request(self, meta: bytes, body: memoryview, payload_bytes: int, flags: int, timeout_ns: int) -> bytes:
+        """A request without a session and with a small body, in one piece."""
+        request_id = self.last_request_id = self.last_request_id + 1
+        self._under_way.add(request_id)
+        meta_bytes, body_bytes = len(meta) + 2, body.nbytes
+        header = HEADER.pack(
+            MAGIC, frames.REQUEST, BYTES, flags, meta_bytes, request_id,
+            body_bytes, payload_bytes, 0, 0, timeout_ns,
+        )  # fmt: skip
+        return b"".join((header, _NO_SESSION, meta, PADDINGS[meta_bytes & 63], body, PADDINGS[body_bytes & 63]))
+
+    def quick_reply(self, request_id: int, flags: int) -> bytes:
+        """An answer without a payload."""
+        self._under_way.discard(request_id)
+        return HEADER.pack(MAGIC, frames.REPLY, frames.NOTHING, flags, 0, request_id, 0, 0, 0, 0, 0)
+
     def error(self, request_id: int, code: str, kind: str, text: str, *, flags: int = 0) -> bytes:
         """The answer to a request that could not be handled; request 0: why the connection ends."""
         self._under_way.discard(request_id)
@@ -312,9 +328,12 @@ class Core:
             return None
         if carrier == BYTES and body_bytes > self.limits.message_bytes:
             return None
-        meta = bytes(self._view[HEADER_BYTES : HEADER_BYTES + meta_bytes])
+        meta = self._view[HEADER_BYTES : HEADER_BYTES + meta_bytes].tobytes() if meta_bytes else b""
         message = Message(op, request_id, carrier, flags, meta, body_bytes, payload_bytes, region, offset, time_ns)
-        self._check_message(message)
+        if op == frames.REPLY and request_id in self._under_way and carrier < SEGMENT:
+            self._under_way.discard(request_id)
+        else:
+            self._check_message(message)
         self._filled = 0
         if carrier == BYTES:
             self._read_bytes = _READ_BYTES
@@ -428,6 +447,7 @@ class Core:
         body[:there] = self._view[body_start : self._filled]
         self._start = self._filled = 0
         self._message, self._body, self._body_filled = message, body, there
+        self.waits_for_body = True
         self._read_bytes = _READ_BEFORE_LARGE_BYTES  # the next is likely to be large, too: copy less of it
 
     def _finish_body(self) -> list[Event]:
@@ -435,6 +455,7 @@ class Core:
         assert message is not None  # both are set together
         assert body is not None
         self._message = self._body = None
+        self.waits_for_body = False
         message.body = body[: message.body_bytes].toreadonly()
         return [message]
 

@@ -23,6 +23,7 @@ from perfkit.errors import (
 from perfkit.transfer.codecs import decode
 
 if TYPE_CHECKING:
+    from perfkit.channel.choosing import Way
     from perfkit.channel.client import Channel
     from perfkit.channel.connecting import Conversation
     from perfkit.channel.lane import Lane
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _BLOCK_WAIT_S = 0.05
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _MOST_DOUBLINGS = 0.005, 0.5, 10
 _NO_CODEC = ("binary", "raw", "none")
 _NO_SESSION = bytes(2)
 
@@ -48,6 +50,7 @@ class Exchange:
     request_id = payload_bytes = encode_ns = wait_ns = started_ns = in_flight = 0
     fallback = ""
     has_lane = is_waited_for = False
+    _times_left_alone = 0
     call: Any = None
     call_frame = b""
     answered_by = "uds"
@@ -125,20 +128,22 @@ class Exchange:
 
     def finish(self) -> Any:
         """Wait for the answer and take it. Raises as `result`."""
-        try:
-            answer, header_ns = self.wait_on_lane() if self.has_lane else self._finish_call()
-        except TransferTimeoutError:  # the answer may come yet, and then it is dropped
-            self._abandon()
-            raise
-        except BaseException:  # also Ctrl-C: nobody knows how much of the answer was read
-            self._give_up_lane()
-            raise
-        if answer is None:
-            return self._again()
+        while True:
+            try:
+                answer, header_ns = self.wait_on_lane() if self.has_lane else self._finish_call()
+            except TransferTimeoutError:  # the answer may come yet, and then it is dropped
+                self._abandon()
+                raise
+            except BaseException:  # also Ctrl-C: nobody knows how much of the answer was read
+                self._give_up_lane()
+                raise
+            if answer is not None:
+                break
+            self._again()
         self.is_over = True
         channel = self.channel
         channel.requests += 1
-        if self.has_lane:
+        if self.has_lane and self.lane.introduced:
             self.lane.answered()
         if isinstance(answer, Failed):
             self._settle_block(answer.is_released)
@@ -146,12 +151,14 @@ class Exchange:
             if self.is_timed:
                 observe_failure(self, answer.kind)
             raise _error_of(answer)
-        loaded = self.load
-        if loaded is not None:
-            if loaded.block is not None:
-                self._settle_block(bool(answer.flags & RELEASED))
-            channel.methods[loaded.method] += 1
-        return self._take_answer(answer, header_ns)
+        if self.load is not None and self.load.block is not None:
+            self._settle_block(bool(answer.flags & RELEASED))
+        if self.encoded is not None:
+            channel.methods[self.method] += 1
+        if answer.meta:
+            return self._take_answer(answer, header_ns)
+        self.give_lane()
+        return None
 
     def __del__(self) -> None:
         if not self.is_over and self.request_id:
@@ -174,23 +181,27 @@ class Exchange:
         if self.is_timed:
             self.encode_ns = time.perf_counter_ns() - started_ns
         self.decision = decision = way.binding.decide(self.payload_bytes)
-        if decision.method == "uds" and encoded.body is not None and encoded.wire_bytes <= chooser.quick_bytes:
-            # By far the most frequent payload needs no choice of a carrier, nor another one in case.
-            loaded = Load("uds", encoded.body)
+        if decision.method == "uds" and encoded.body is not None and 0 < encoded.wire_bytes <= chooser.quick_bytes:
+            self._write_quickly(encoded.meta, encoded.body)
         else:
-            born_in = block_of(payload) if way.is_born else None
+            self._load(payload, way, encoded, chooser.order(decision))
 
-            def carry(method: str, is_last: bool) -> Load:
-                if method.startswith("grpc"):
-                    from perfkit.channel.calling import load_call
+    def _load(self, payload: Any, way: Way, encoded: Encoded, methods: tuple[str, ...]) -> None:
+        """Bring the payload onto the carrier of the first method that can take it, and send it."""
+        conversation = self.conversation
+        born_in = block_of(payload) if way.is_born else None
 
-                    return load_call(method, encoded)
-                wait_s = self.deadline_s - time.monotonic() if is_last else _BLOCK_WAIT_S
-                greeting, session, plan = conversation.greeting, conversation.session, self.channel.copy_plan
-                return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
+        def carry(method: str, is_last: bool) -> Load:
+            if method.startswith("grpc"):
+                from perfkit.channel.calling import load_call
 
-            loaded, self.fallback = load_first(chooser.order(decision), carry, self.channel.count_fallback)
-            self.wait_ns += loaded.wait_ns
+                return load_call(method, encoded)
+            wait_s = self.deadline_s - time.monotonic() if is_last else _BLOCK_WAIT_S
+            greeting, session, plan = conversation.greeting, conversation.session, self.channel.copy_plan
+            return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
+
+        loaded, self.fallback = load_first(methods, carry, self.channel.count_fallback)
+        self.wait_ns += loaded.wait_ns
         self.load = loaded
         if loaded.method.startswith("grpc"):
             self._begin_call(encoded.meta)
@@ -207,6 +218,21 @@ class Exchange:
         from perfkit.channel.calling import finish_call
 
         return finish_call(self)
+
+    def _write_quickly(self, meta: bytes, body: memoryview) -> None:
+        """By far the most frequent payload needs no choice of a carrier, nor another one in case."""
+        lane, timeout_s = self.lane, self.timeout_s
+        if self.session:
+            self._write(meta, Load("uds", body))
+            return
+        flags = EXCLUSIVE | TIMED if self.is_timed else EXCLUSIVE
+        frame = lane.core.quick_request(meta, body, self.payload_bytes, flags, int(timeout_s * 1e9))
+        self.request_id = lane.core.last_request_id
+        if timeout_s != lane.timeout_s:
+            lane.set_timeout(timeout_s)
+        if self.is_timed:
+            self.in_flight = self.channel.lanes.busy
+        lane.write_quickly(frame)
 
     def _write(self, meta: bytes, loaded: Load | None) -> None:
         lane, timeout_s = self.lane, self.timeout_s
@@ -239,11 +265,11 @@ class Exchange:
             events = lane.read()
             if self.is_timed and not header_ns:
                 header_ns = time.perf_counter_ns()
-            for event in events:
-                if event.__class__ is Message:
-                    return event, header_ns
-                if self._is_answered_by(event):
-                    return event if isinstance(event, Failed) else None, header_ns
+            for number, event in enumerate(events, 1):
+                if event.__class__ is Message or self._is_answered_by(event):
+                    if number < len(events):
+                        self.conversation.take(lane, events[number:])
+                    return (event if isinstance(event, Message | Failed) else None), header_ns
             if time.monotonic() > self.deadline_s:
                 raise TransferTimeoutError(f"no answer within {self.timeout_s:g} s")
             if not lane.core.waits_for_body:
@@ -256,6 +282,7 @@ class Exchange:
                 raise PeerLostError(f"the server ended the connection: {event.text}")
             return True
         if isinstance(event, Leaving):
+            self.lane.has_ended = True
             return event.last_request_id < self.request_id
         if isinstance(event, Ended):
             raise PeerLostError(
@@ -265,12 +292,17 @@ class Exchange:
         self.conversation.session.handle(event)
         return False
 
-    def _again(self) -> Any:
+    def _again(self) -> None:
         """The server left the request alone, because it is closing or another one: its successor gets it."""
         self._take_back()
+        left_s = self.deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TransferTimeoutError(f"each server that was asked within {self.timeout_s:g} s was about to close")
+        if self._times_left_alone:  # one that closes is soon gone; one that only says so must not be run down
+            time.sleep(min(_FIRST_PAUSE_S * 2**self._times_left_alone, _LONGEST_PAUSE_S, left_s))
+        self._times_left_alone = min(self._times_left_alone + 1, _MOST_DOUBLINGS)
         self.channel.retries += 1
         self.start()
-        return self.finish()
 
     def _take_answer(self, message: Message, header_ns: int) -> Any:
         channel, conversation = self.channel, self.conversation

@@ -74,9 +74,16 @@ def read_greeting(facts: Mapping[str, Any]) -> Greeting:
         if not isinstance(value, _TYPES[field.name]) or isinstance(value, bool) != (field.name == "pickle"):
             raise ProtocolError(f"{field.name} == {str(value)[:80]!r} in the greeting; the peer is broken")
         values[field.name] = value
+    if not all(_is_text(values[name]) for name in ("pool", "token", "grpc")):
+        raise ProtocolError("a name in the greeting is no text; the peer is broken")
     if not all(isinstance(name, str) for name in values["methods"]):
         raise ProtocolError("methods in the greeting are no names; the peer is broken")
     return Greeting(**values)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written: JSON also brings halves of letters, which no file or call can be named by."""
+    return "\0" not in name and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def available_methods(wanted: Sequence[str] | None) -> tuple[str, ...]:

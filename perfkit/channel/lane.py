@@ -33,8 +33,8 @@ class Lane:
     """A connection. Reads belong to one thread at a time; writes are safe from several."""
 
     __slots__ = (
-        "_apart", "_apart_lock", "_has_left", "_has_said_goodbye", "_introduced", "_last_begun", "connection", "core",
-        "is_handling", "session", "timeout_s", "write_lock",
+        "_apart", "_apart_lock", "_has_left", "_has_said_goodbye", "_last_begun", "connection", "core",
+        "has_ended", "introduced", "is_handling", "session", "timeout_s", "write_lock",
     )  # fmt: skip
 
     def __init__(self, connection: socket.socket, core: Core) -> None:
@@ -42,8 +42,8 @@ class Lane:
         self.session: Session | None = None
         self.write_lock = threading.Lock()
         self.timeout_s = 0.0
-        self.is_handling = self._has_left = self._has_said_goodbye = False
-        self._introduced: set[int] = set()
+        self.has_ended = self.is_handling = self._has_left = self._has_said_goodbye = False
+        self.introduced: set[int] = set()
         self._last_begun = self._apart = 0
         self._apart_lock = threading.Lock()
 
@@ -53,14 +53,32 @@ class Lane:
             set_timeout(self.connection, max(timeout_s, 1e-3))
             self.timeout_s = timeout_s
 
-    def read(self) -> list[Event]:
+    def read(self, flags: int = 0) -> list[Event]:
         """Wait for bytes; the events that they complete, which may be none.
+
+        Args:
+            flags: for the socket.
 
         Raises:
             TransferTimeoutError: nothing came in time.
             ProtocolError: the peer broke the rules.
         """
-        return self._read(0)
+        core = self.core
+        if core.waits_for_body and not flags:
+            flags = socket.MSG_WAITALL
+        try:
+            count, ancillary, received, _ = self.connection.recvmsg_into((core.get_buffer(),), _ANCILLARY_BYTES, flags)
+        except BlockingIOError:
+            raise TransferTimeoutError("the peer did not answer in time; is it stopped or overloaded?") from None
+        except _LOST:
+            return core.end_received()
+        except OSError as error:
+            if self.connection.fileno() < 0:
+                raise PeerLostError("the connection was closed here") from None
+            raise PeerLostError(f"the connection broke: {error}") from error
+        if ancillary or received:
+            self._take_descriptors(ancillary, is_cut=bool(received & socket.MSG_CTRUNC))
+        return core.buffer_updated(count) if count else core.end_received()
 
     def read_waiting(self) -> list[Event]:
         """The events that are there already; never waits.
@@ -69,7 +87,7 @@ class Lane:
             ProtocolError: the peer broke the rules.
         """
         try:
-            return self._read(socket.MSG_DONTWAIT)
+            return self.read(socket.MSG_DONTWAIT)
         except TransferTimeoutError:
             return []
 
@@ -105,15 +123,24 @@ class Lane:
                     self._write_large(b"".join((news, header, meta, padding)), body, body_padding)
             elif load.block is not None:
                 region = load.block.region
-                if session.knows(region.id, self._introduced):
+                if session.knows(region.id, self.introduced):
                     send_small(self.connection, b"".join((news, header, meta, padding)))
                 else:
-                    self._introduced.add(region.id)
+                    self.introduced.add(region.id)
                     introduction = self.core.region(region.id, region.size_bytes)
                     self._write_with(b"".join((news, introduction, header, meta, padding)), region)
             else:
                 assert load.segment is not None  # one of the three carries it
                 self._write_with(b"".join((news, header, meta, padding)), load.segment)
+
+    def write_quickly(self, frame: bytes) -> None:
+        """Write a whole small frame, if the peer has nothing else to be told; otherwise as `write`."""
+        session = self.session
+        if session is None or session.to_release or session.to_forget:
+            self.write(frame)
+        else:
+            with self.write_lock:
+                send_small(self.connection, frame)
 
     def write_news(self) -> bool:
         """Tell the peer what it has to know, without waiting; False when that is not possible now."""
@@ -133,17 +160,18 @@ class Lane:
 
     # --- a server's part ---------------------------------------------------------------------------------------------
 
-    def read_greeting(self) -> Greeting | None:
-        """Wait for HELLO or WELCOME; None when the peer went instead.
+    def read_greeting(self) -> tuple[Greeting, list[Event]] | None:
+        """Wait for HELLO or WELCOME, and what came right behind it; None when the peer went instead.
 
         Raises:
             ProtocolError: it said something else, or speaks another version.
             PeerLostError: it refused, and said why.
         """
         while True:
-            for event in self.read():
+            events = self.read()
+            for number, event in enumerate(events, 1):
                 if isinstance(event, Greeted):
-                    return read_greeting(event.facts)
+                    return read_greeting(event.facts), events[number:]
                 if isinstance(event, Failed):
                     raise PeerLostError(f"the peer refused the connection: {event.text}")
                 if isinstance(event, Ended | Leaving):
@@ -195,8 +223,8 @@ class Lane:
 
     def answered(self) -> None:
         """The peer answered what was written here last: it knows the regions that were introduced before."""
-        if self._introduced and self.session is not None:
-            self.session.confirm(self._introduced)
+        if self.introduced and self.session is not None:
+            self.session.confirm(self.introduced)
 
     def close(self) -> None:
         """Close the connection; the peer sees its end at once."""
@@ -207,24 +235,6 @@ class Lane:
         """End the connection from another thread: a read that is under way returns."""
         with contextlib.suppress(OSError):  # it is closed already
             self.connection.shutdown(socket.SHUT_RDWR)
-
-    def _read(self, flags: int) -> list[Event]:
-        core = self.core
-        if core.waits_for_body and not flags:
-            flags = socket.MSG_WAITALL
-        try:
-            count, ancillary, received, _ = self.connection.recvmsg_into((core.get_buffer(),), _ANCILLARY_BYTES, flags)
-        except BlockingIOError:
-            raise TransferTimeoutError("the peer did not answer in time; is it stopped or overloaded?") from None
-        except _LOST:
-            return core.end_received()
-        except OSError as error:
-            if self.connection.fileno() < 0:
-                raise PeerLostError("the connection was closed here") from None
-            raise PeerLostError(f"the connection broke: {error}") from error
-        if ancillary or received:
-            self._take_descriptors(ancillary, is_cut=bool(received & socket.MSG_CTRUNC))
-        return core.buffer_updated(count) if count else core.end_received()
 
     def _take_descriptors(self, ancillary: Sequence[tuple[int, int, bytes]], *, is_cut: bool) -> None:
         descriptors = array.array("i")

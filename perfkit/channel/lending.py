@@ -27,7 +27,7 @@ class PeerProcess:
                 self._descriptor = os.pidfd_open(pid)
             except ProcessLookupError:
                 self._is_gone = True
-            except OSError:  # another PID namespace, or an old kernel: nobody can tell
+            except (OSError, OverflowError):  # another PID namespace, an old kernel, nonsense: nobody can tell
                 pass
 
     def is_gone(self) -> bool:

@@ -13,7 +13,16 @@ from perfkit.errors import CodecError, PerfkitError, ProtocolError
 from perfkit.transfer.codecs import decode
 from perfkit.transfer.protocol import Encoded
 
-__all__ = ["Handler", "Outcome", "Request", "read_request_meta", "request_meta", "takes_request", "work"]
+__all__ = [
+    "NOTHING_TO_SAY",
+    "Handler",
+    "Outcome",
+    "Request",
+    "read_request_meta",
+    "request_meta",
+    "takes_request",
+    "work",
+]
 
 Handler = Callable[..., Any]
 _MAX_SESSION_BYTES = 1024
@@ -57,8 +66,18 @@ class Outcome:
     payload_bytes = wire_bytes = decode_ns = handler_ns = encode_ns = 0
 
 
+NOTHING_TO_SAY = Outcome()
+"""The handler returned None, and nobody asked how long it took; shared, hence never changed."""
+
+
 def work(
-    handler: Handler, chooser: Chooser, meta: bytes, body: memoryview, request: Request | None, *, allow_pickle: bool
+    handler: Handler,
+    chooser: Chooser,
+    meta: bytes,
+    body: memoryview,
+    request: Request | None,
+    allow_pickle: bool,
+    is_timed: bool,
 ) -> Outcome:
     """Decode, handle, encode the answer. Whatever goes wrong becomes the outcome's error.
 
@@ -69,27 +88,33 @@ def work(
         body: the encoded payload.
         request: given to handlers that take it.
         allow_pickle: whether both sides asked for pickle.
+        is_timed: whether the sender wants to know what it cost.
     """
-    outcome = Outcome()
-    now = time.perf_counter_ns
-    started_ns = now()
+    started_ns = time.perf_counter_ns() if is_timed else 0
     try:
         payload = decode(meta, body, allow_pickle=allow_pickle) if meta else None
     except PerfkitError as error:
-        outcome.error = ("codec", type(error).__name__, str(error))
-        return outcome
-    decoded_ns = now()
+        return _failed("codec", error)
+    decoded_ns = time.perf_counter_ns() if is_timed else 0
     try:
         result = handler(payload) if request is None else handler(payload, request)
     except Exception as error:  # noqa: BLE001 - the sender is told, and nobody else suffers
-        outcome.error = ("handler", type(error).__name__, str(error))
-        result = None
+        return _failed("handler", error)
     del payload
-    handled_ns = now()
+    if result is None and not is_timed:
+        return NOTHING_TO_SAY
+    outcome = Outcome()
+    handled_ns = time.perf_counter_ns()
     outcome.decode_ns, outcome.handler_ns = decoded_ns - started_ns, handled_ns - decoded_ns
     if result is not None:
         _encode(outcome, chooser, result)
-        outcome.encode_ns = now() - handled_ns
+        outcome.encode_ns = time.perf_counter_ns() - handled_ns
+    return outcome
+
+
+def _failed(code: str, error: Exception) -> Outcome:
+    outcome = Outcome()
+    outcome.error = (code, type(error).__name__, str(error))
     return outcome
 
 

@@ -198,9 +198,10 @@ class Server:
                 self._peers.leave(peer, lane)
 
     def _greet(self, lane: Lane, pid: int) -> Peer | None:
-        greeting = lane.read_greeting()
-        if greeting is None:
+        said = lane.read_greeting()
+        if said is None:
             return None
+        greeting, _ = said  # nothing may follow a HELLO before it is answered
         peer, is_new = self._peers.join(greeting, lane, pid)
         answer = Greeting(
             methods=self._methods,
