@@ -5,13 +5,14 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format notebooks cli-reference reference-table clean
+.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference reference-table clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
 	@echo "make run              measure this machine, publish thresholds.toml, write the report"
 	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
 	@echo "make chaos            kill writers and drainers 200 times, count what is lost or doubled"
+	@echo "make fuzz             send a million broken and hostile frames, count what comes of it"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
 	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
@@ -43,6 +44,9 @@ test: lint notebooks
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200
+
+fuzz: setup
+	$(BIN)/python tests/fuzz/fuzz_frames.py --frames 1000000
 
 notebooks: setup  # a copy: what they measure with their small defaults must not end up in data/lake
 	rm -rf build/notebooks build/data && mkdir -p build && cp -r notebooks build/notebooks
