@@ -12,6 +12,7 @@ import perfkit
 FORBIDDEN = {"numpy", "pyarrow", "grpc", "duckdb", "pandas", "polars", "sklearn", "msgspec", "asyncio", "sqlite3"}
 NAMES = [
     "Binding",
+    "Channel",
     "CodecError",
     "ConfigError",
     "Decision",
@@ -19,6 +20,7 @@ NAMES = [
     "FileError",
     "Fit",
     "FitError",
+    "HandlerError",
     "InputError",
     "JournalError",
     "Lake",
@@ -29,9 +31,13 @@ NAMES = [
     "PayloadTooLargeError",
     "PeerLostError",
     "PerfkitError",
+    "ProtocolError",
     "PublishError",
     "ReportError",
+    "Request",
     "ResultTable",
+    "Server",
+    "TransferCancelledError",
     "TransferError",
     "TransferTimeoutError",
     "UnitError",
@@ -39,6 +45,7 @@ NAMES = [
     "analyse",
     "bench",
     "compare",
+    "connect",
     "delete_runs",
     "drain",
     "export_run",
@@ -54,6 +61,7 @@ NAMES = [
     "replay",
     "rollback",
     "runs",
+    "serve",
 ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from perfkit.channel.frames import BYTES, IN_BLOCK, NOTHING, SEGMENT
 from perfkit.channel.session import Session
 from perfkit.errors import MethodUnavailableError, NoRoomError, PayloadTooLargeError, TransferError
-from perfkit.transfer.arena import Block, size_class
+from perfkit.transfer.arena import Block
 from perfkit.transfer.copying import PLAIN, CopyPlan
 from perfkit.transfer.memory import Region
 from perfkit.transfer.protocol import Encoded
@@ -134,7 +134,7 @@ def _load_block(encoded: Encoded, session: Session, wait_s: float, copy_plan: Co
         loaded.offset = block.offset + offset_in(block, encoded.body)
     else:
         started_ns = time.perf_counter_ns()
-        session.lent.check(size_class(encoded.wire_bytes))
+        session.lent.check(encoded.wire_bytes)
         block = session.arena.lease(encoded.wire_bytes, wait_s=wait_s)
         leased_ns = time.perf_counter_ns()
         try:

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,7 @@ class Server:
             self.close()
             raise
         threading.Thread(target=self._accept, name="perfkit-accept", daemon=True).start()
+        _SERVERS.add(self)
 
     # --- for the service ---------------------------------------------------------------------------------------------
 
@@ -221,6 +223,15 @@ class Server:
     def _make_peer(self, greeting: Greeting, session: Session) -> Peer:
         return Peer(greeting, session, self._engine, self._methods, allow_pickle=self._allow_pickle)
 
+    def _abandon_in_child(self) -> None:
+        """In a forked child: were these left open, clients would not see it when the server dies."""
+        self._listener.close()
+        for lane in self._lanes:
+            lane.connection.close()
+        self._lanes = set()
+        self._is_closing = True
+        self._is_closed.set()
+
     def _refuse(self, lane: Lane, what: str, text: str) -> None:
         self._refused(what, text)
         try:
@@ -295,3 +306,14 @@ def serve(
         allow_pickle=allow_pickle,
         allow_users=frozenset((os.geteuid(), *allow_users)),
     )
+
+
+_SERVERS: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for server in list(_SERVERS):
+        server._abandon_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -55,6 +55,15 @@ def keep(payload: Any) -> int:
     return np.int64(len(kept)).reshape(1)
 
 
+def forking(payload: Any) -> int:
+    """Leaves a child that lives on for a while; then hangs."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    time.sleep(30)
+    return 0
+
+
 def late(payload: Any) -> Any:
     """Answers with a view of what it got, once it is late."""
     time.sleep(0.05)

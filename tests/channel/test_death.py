@@ -211,6 +211,17 @@ def test_forked_child_has_connections_and_memory_of_its_own(server_process, conn
     assert done.stdout == "[0, 0]\n", done.stderr
 
 
+def test_child_of_a_dead_server_does_not_keep_its_clients_waiting(server_process, connect):
+    """A forked child has the connections open no more, so their end is seen when the server dies."""
+    server = server_process("forking")
+    channel = connect(timeout_s=15, methods=["uds"])
+    exchange = channel.begin(b"x")
+    time.sleep(0.5)
+    server.kill()
+    with pytest.raises(PeerLostError):
+        exchange.result()
+
+
 def test_interrupted_wait_leaves_a_channel_that_works(server_process, connect, wait_until):
     """Ctrl-C while an answer is awaited: the exception goes to the caller, and the next request has its own answer."""
     server_process("sleepy")
