@@ -56,9 +56,12 @@ def keep(payload: Any) -> int:
 
 
 def forking(payload: Any) -> int:
-    """Leaves a child that lives on for a while; then hangs."""
+    """Leaves a child that outlives the server by some seconds; then hangs."""
+    parent = os.getpid()
     if os.fork() == 0:
-        time.sleep(20)
+        while os.getppid() == parent:
+            time.sleep(0.05)
+        time.sleep(5)
         os._exit(0)
     time.sleep(30)
     return 0
