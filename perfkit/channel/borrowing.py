@@ -56,6 +56,9 @@ class Borrowed:
 _PROBE = Borrowed((0, 0), np.empty(1, np.uint8), None)  # type: ignore[arg-type]
 _UNVIEWED = sys.getrefcount(_PROBE._anchor)
 """References to an anchor that one object holds and nobody views."""
+_PROBES = [np.empty(1, np.uint8)]
+_UNVIEWED_IN_LIST = sys.getrefcount(_PROBES[0])
+"""The same for an anchor that a list holds."""
 
 
 class Regions:
@@ -153,12 +156,11 @@ class BodyMemory:
         """
         with self._lock:
             for index in range(len(self._kept) - 1, -1, -1):
-                anchor = self._kept[index]
-                if (
-                    length <= anchor.nbytes <= 2 * length and sys.getrefcount(anchor) <= _UNVIEWED + 1
-                ):  # the list and `anchor`
+                fits = length <= self._kept[index].nbytes <= 2 * length
+                # By its place in the list: a variable would count as another reference, on some versions of Python.
+                if fits and sys.getrefcount(self._kept[index]) <= _UNVIEWED_IN_LIST:
                     self._kept.append(self._kept.pop(index))  # the next one is likely to be of this size, too
-                    return anchor.data[:length]
+                    return self._kept[-1].data[:length]
         try:
             check_room(length, "for a payload that a peer announced")
         except NoRoomError:
