@@ -25,7 +25,7 @@ from perfkit.channel.requests import (
     takes_request,
     work,
 )
-from perfkit.errors import PerfkitError, TransferError, TransferTimeoutError
+from perfkit.errors import TransferError, TransferTimeoutError
 
 __all__ = ["Answerer", "timings_meta"]
 
@@ -41,12 +41,14 @@ class _Cancellations:
     def __init__(self, lane: Lane, peer: Peer) -> None:
         self.ids: set[int] = set()
         self.has_ended = False
+        self.failure: BaseException | None = None
         self._lane, self._peer = lane, peer
 
     def take(self, event: Event) -> None:
         """Take what is not a message."""
         if isinstance(event, Cancelled):
-            self.ids.add(event.request_id)
+            if self._lane.core.is_under_way(event.request_id):  # others were answered already
+                self.ids.add(event.request_id)
         elif isinstance(event, Ended | Leaving | Failed):
             self.has_ended = True
         else:
@@ -101,16 +103,18 @@ class Answerer:
                 if lane.core.is_in_the_middle:
                     raise
                 continue  # a client may be idle for as long as it likes
-            if lane.introduced:
-                lane.answered()
             for event in events:
                 if event.__class__ is Message:
+                    if lane.introduced and event.flags & EXCLUSIVE:
+                        lane.answered()  # it has read all answers: anything else may have crossed with one
                     self._take(lane, peer, event, cancellations)
                 elif isinstance(event, Fetched):
                     outcome, message = peer.fetch(event.request_id)
                     self._reply(lane, peer, message, outcome, None)
                 else:
                     cancellations.take(event)
+        if cancellations.failure is not None:
+            raise cancellations.failure
 
     def answer(
         self, peer: Peer, message: Message, request: Request | None, chooser: Chooser
@@ -163,8 +167,9 @@ class Answerer:
         """In a worker: what goes wrong with the connection ends it, as it would in the reader."""
         try:
             self._handle(lane, peer, message, cancellations, cancellations.includes)
-        except (PerfkitError, OSError):
-            lane.shut_down()
+        except BaseException as error:  # noqa: BLE001 - the reader raises it
+            cancellations.failure, cancellations.has_ended = error, True
+            lane.stop_reading()
         finally:
             lane.end_apart()
 

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["begin_call", "finish_call", "load_call"]
 
 
-def load_call(method: str, encoded: Encoded) -> Load:
+def load_call(method: str, encoded: Encoded, max_bytes: int) -> Load:
     """Nothing has to be prepared for a call; the encoded payload goes into it as it is.
 
     Raises:
-        PayloadTooLargeError: over what one message can carry.
+        PayloadTooLargeError: over what the peer takes, or what one message can carry.
     """
+    if encoded.wire_bytes > max_bytes:
+        raise PayloadTooLargeError(
+            f"payload of {encoded.wire_bytes} bytes; the peer takes at most {max_bytes} as bytes: use shm_pool or shm"
+        )
     if method == "grpc" and encoded.wire_bytes > MAX_CALL_BYTES:
         raise PayloadTooLargeError(
             f"payload of {format_bytes(encoded.wire_bytes)}; one gRPC message carries at most "

@@ -37,6 +37,7 @@ __all__ = ["Channel", "connect"]
 
 _LENT_SHARE = 1.0
 _PREPARED_BYTES = 2**20
+_LONGEST_S = 366 * 86_400
 
 
 class Channel:
@@ -114,10 +115,10 @@ class Channel:
             CodecError: the payload, or what came back, cannot be encoded or decoded.
             NoRoomError, PayloadTooLargeError: no method can carry it.
             UnknownNameError: no such kind, format or compression.
+            InputError: a timeout of 0, or of over a year.
         """
-        exchange = Exchange(
-            self, payload, kind, format, compression, session, self.timeout_s if timeout_s is None else timeout_s
-        )
+        timeout_s = self.timeout_s if timeout_s is None else _checked(timeout_s)
+        exchange = Exchange(self, payload, kind, format, compression, session, timeout_s)
         exchange.is_waited_for = True
         try:
             exchange.start()
@@ -145,9 +146,8 @@ class Channel:
         Raises:
             as `send`, but for what only the answer can tell.
         """
-        exchange = Exchange(
-            self, payload, kind, format, compression, session, self.timeout_s if timeout_s is None else timeout_s
-        )
+        timeout_s = self.timeout_s if timeout_s is None else _checked(timeout_s)
+        exchange = Exchange(self, payload, kind, format, compression, session, timeout_s)
         try:
             exchange.start()
         except BaseException as error:
@@ -321,10 +321,9 @@ def connect(
     ...         channel.statistics().lanes
     1
     """
-    if not timeout_s > 0 or not connect_timeout_s >= 0:
-        raise InputError(
-            f"timeout_s == {timeout_s}, must be above 0; connect_timeout_s == {connect_timeout_s}, 0 or more"
-        )
+    _checked(timeout_s)
+    if not 0 <= connect_timeout_s <= _LONGEST_S:
+        raise InputError(f"connect_timeout_s == {connect_timeout_s}, must be from 0 to {_LONGEST_S} (a year)")
     check_limits(parse_bytes(max_message_bytes), max_in_flight)
     path, engine = parse_address(address), engine or default_engine()
     names = available_methods(methods)
@@ -351,6 +350,12 @@ def connect(
     if "shm_pool" in names:
         channel.arena.prepare(_PREPARED_BYTES)
     return channel
+
+
+def _checked(timeout_s: float) -> float:
+    if not 0 < timeout_s <= _LONGEST_S:
+        raise InputError(f"timeout_s == {timeout_s}, must be above 0 and at most {_LONGEST_S} (a year)")
+    return timeout_s
 
 
 def _can(method: str, server: Greeting) -> bool:

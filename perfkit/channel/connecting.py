@@ -254,7 +254,7 @@ class Lanes:
         turn = threading.Event()
         with self._lock:
             self._refuse_if_closed()
-            may_open = len(self._open) + self._opening < self._max_lanes
+            may_open = len(self._open) + self._opening < self._most_lanes()
             if may_open:
                 self._opening += 1
             else:
@@ -267,12 +267,17 @@ class Lanes:
                     self._opening -= 1
         return self._wait(turn, deadline_s)
 
+    def _most_lanes(self) -> int:
+        """As many as we want and the server takes."""
+        conversation = self.conversation
+        return self._max_lanes if conversation is None else max(min(self._max_lanes, conversation.greeting.lanes), 1)
+
     def _wait(self, turn: threading.Event, deadline_s: float) -> tuple[Lane, Conversation]:
         """Stand in line: whoever gives a lane back wakes the first."""
         try:
             if not self._idle and not turn.wait(max(deadline_s - time.monotonic(), 0)):
                 raise TransferTimeoutError(
-                    f"all {self._max_lanes} connections of the channel are in use, and none became free in time; "
+                    f"all {self._most_lanes()} connections of the channel are in use, and none became free in time; "
                     "wait longer, send less at once, or raise max_in_flight"
                 )
         finally:
@@ -315,14 +320,14 @@ class Lanes:
         try:
             pid = check_peer(connection, self._allowed_users)
             lane.set_timeout(max(deadline_s - time.monotonic(), 0.05))
-            answer, rest = self._exchange_greetings(lane)
+            answer, rest = self._exchange_greetings(lane, deadline_s)
         except PermissionError as error:
             lane.close()
             raise PeerLostError(f"unix:{self._path}: {error}; allow_users names further users") from None
         except BaseException:
             lane.close()
             raise
-        conversation = self._join(lane, answer, answer.pid or pid)
+        conversation = self._join(lane, answer, pid)
         try:
             conversation.take(lane, rest)
         except BaseException:
@@ -330,14 +335,14 @@ class Lanes:
             raise
         return lane, conversation
 
-    def _exchange_greetings(self, lane: Lane) -> tuple[Greeting, list[Event]]:
+    def _exchange_greetings(self, lane: Lane, deadline_s: float) -> tuple[Greeting, list[Event]]:
         known = self.conversation
         greeting = self._greet(known.greeting.token if known is not None else "")
         try:
             lane.write(lane.core.hello(introduce(greeting, is_first=known is None)))
         except PeerLostError as error:
             raise MethodUnavailableError(f"the server at unix:{self._path} is closing ({error})") from None
-        said = lane.read_greeting()
+        said = lane.read_greeting(deadline_s)
         if said is None:
             raise MethodUnavailableError(f"the server at unix:{self._path} went away while it was greeted")
         return said

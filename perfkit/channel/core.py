@@ -167,6 +167,10 @@ class Core:
         """Whether a frame has begun and not ended."""
         return self._body is not None or self._filled > self._start
 
+    def is_under_way(self, request_id: int) -> bool:
+        """Whether a request has no answer yet."""
+        return request_id in self._under_way
+
     def buffer_updated(self, count: int) -> list[Event]:
         """Bytes came into the buffer; returns what they complete.
 

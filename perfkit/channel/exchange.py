@@ -92,7 +92,10 @@ class Exchange:
                 return
             except PeerLostError:
                 # The server went before it had all of the request, so it cannot have handled it.
+                reason = self._last_words()
                 self._take_back()
+                if reason:  # it would not take it the next time either
+                    raise TransferError(f"the server refused the request: {reason}") from None
                 if time.monotonic() >= self.deadline_s:
                     raise
                 self.channel.retries += 1
@@ -195,7 +198,7 @@ class Exchange:
             if method.startswith("grpc"):
                 from perfkit.channel.calling import load_call
 
-                return load_call(method, encoded)
+                return load_call(method, encoded, conversation.greeting.message_bytes)
             wait_s = self.deadline_s - time.monotonic() if is_last else _BLOCK_WAIT_S
             greeting, session, plan = conversation.greeting, conversation.session, self.channel.copy_plan
             return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
@@ -308,7 +311,11 @@ class Exchange:
         channel, conversation = self.channel, self.conversation
         meta, timings = message.meta, None
         if self.is_timed:
-            timings, meta = read_timings(message)
+            try:
+                timings, meta = read_timings(message)
+            except TransferError:
+                self._give_up_lane()
+                raise
         if message.carrier == NOTHING and not meta:
             self.give_lane()
             if timings is not None:
@@ -369,12 +376,24 @@ class Exchange:
         self._give_up_lane()
         self.load, self.is_over, self.request_id, self.call = None, False, 0, None
 
+    def _last_words(self) -> str:
+        """Why the server ended the connection, if it said so."""
+        with contextlib.suppress(TransferError):
+            for event in self.lane.read_waiting():
+                if isinstance(event, Failed) and event.request_id == 0:
+                    return event.text
+        return ""
+
     def _return_lane_unused(self) -> None:
-        """The request could not be made: nothing was written, unless by an interrupted system call."""
+        """The request could not be made; or an interrupt came when it was written, and the server reads its block."""
         if self.request_id:
-            self._take_back()
-        else:
-            self.give_lane()
+            self._give_up_lane()
+            return
+        if self.load is not None and self.load.block is not None:
+            self.conversation.session.lent.returned(((self.load.region, self.load.offset),))
+        if self.load is not None:
+            self.load.drop_segment()
+        self.give_lane()
 
     def _give_up_lane(self) -> None:
         """The connection is of no further use. Our block comes back when the server says so, or is gone."""

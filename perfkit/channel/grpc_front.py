@@ -66,6 +66,9 @@ class GrpcFront:
 
     def _send(self, request: Payload, context: grpc.ServicerContext) -> Payload:
         peer = self._peer(context)
+        if len(request.body) > self._max_message_bytes:
+            text = f"a payload of {len(request.body)} bytes, at most {self._max_message_bytes} are taken"
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         meta, body = self._answer(peer, request.meta, memoryview(request.body), "grpc", context)
         return Payload(meta=meta, body=body)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import array
 import contextlib
+import select
 import socket
 import threading
+import time
 from collections.abc import Sequence
 
 from perfkit.channel.core import Core
@@ -98,9 +100,13 @@ class Lane:
             PeerLostError, TransferTimeoutError: as `perfkit.transfer.wire.send_all`.
         """
         with self.write_lock:
-            if self.session is not None and self.session.has_news:
-                frame = self.session.news(self.core) + frame
-            send_small(self.connection, frame)
+            try:
+                if self.session is not None and self.session.has_news:
+                    frame = self.session.news(self.core) + frame
+                send_small(self.connection, frame)
+            except BaseException:
+                self._break_off()
+                raise
 
     def write_message(self, header: bytes, meta: bytes, load: Load | None) -> None:
         """Write a request or a reply with what carries its body; introduces the region of a block where needed.
@@ -112,26 +118,30 @@ class Lane:
         session = self.session
         assert session is not None  # requests and replies come after the handshake
         with self.write_lock:
-            news = session.news(self.core) if session.to_release or session.to_forget else b""
-            if load is None or load.carrier == NOTHING:
-                send_small(self.connection, b"".join((news, header, meta, padding)))
-            elif load.body is not None:
-                body, body_padding = load.body, PADDINGS[load.body.nbytes % ALIGNMENT]
-                if body.nbytes <= _JOINED_BYTES:
-                    send_small(self.connection, b"".join((news, header, meta, padding, body, body_padding)))
-                else:
-                    self._write_large(b"".join((news, header, meta, padding)), body, body_padding)
-            elif load.block is not None:
-                region = load.block.region
-                if session.knows(region.id, self.introduced):
+            try:
+                news = session.news(self.core) if session.to_release or session.to_forget else b""
+                if load is None or load.carrier == NOTHING:
                     send_small(self.connection, b"".join((news, header, meta, padding)))
+                elif load.body is not None:
+                    body, body_padding = load.body, PADDINGS[load.body.nbytes % ALIGNMENT]
+                    if body.nbytes <= _JOINED_BYTES:
+                        send_small(self.connection, b"".join((news, header, meta, padding, body, body_padding)))
+                    else:
+                        self._write_large(b"".join((news, header, meta, padding)), body, body_padding)
+                elif load.block is not None:
+                    region = load.block.region
+                    if session.knows(region.id, self.introduced):
+                        send_small(self.connection, b"".join((news, header, meta, padding)))
+                    else:
+                        self.introduced.add(region.id)
+                        introduction = self.core.region(region.id, region.size_bytes)
+                        self._write_with(b"".join((news, introduction, header, meta, padding)), region)
                 else:
-                    self.introduced.add(region.id)
-                    introduction = self.core.region(region.id, region.size_bytes)
-                    self._write_with(b"".join((news, introduction, header, meta, padding)), region)
-            else:
-                assert load.segment is not None  # one of the three carries it
-                self._write_with(b"".join((news, header, meta, padding)), load.segment)
+                    assert load.segment is not None  # one of the three carries it
+                    self._write_with(b"".join((news, header, meta, padding)), load.segment)
+            except BaseException:
+                self._break_off()
+                raise
 
     def write_quickly(self, frame: bytes) -> None:
         """Write a whole small frame, if the peer has nothing else to be told; otherwise as `write`."""
@@ -140,7 +150,11 @@ class Lane:
             self.write(frame)
         else:
             with self.write_lock:
-                send_small(self.connection, frame)
+                try:
+                    send_small(self.connection, frame)
+                except BaseException:
+                    self._break_off()
+                    raise
 
     def write_news(self) -> bool:
         """Tell the peer what it has to know, without waiting; False when that is not possible now."""
@@ -148,24 +162,31 @@ class Lane:
         if session is None or not self.write_lock.acquire(blocking=False):
             return False
         try:
+            if not self._takes_more():  # what is taken out of the news has to be sent
+                return False
             frames = session.news(self.core)
             sent = self.connection.send(frames, socket.MSG_DONTWAIT)
             if sent < len(frames):
                 send_small(self.connection, frames[sent:])
             return True
         except (OSError, TransferError):  # the connection is going; what it knew goes with it
+            self._break_off()
             return False
         finally:
             self.write_lock.release()
 
     # --- a server's part ---------------------------------------------------------------------------------------------
 
-    def read_greeting(self) -> tuple[Greeting, list[Event]] | None:
+    def read_greeting(self, deadline_s: float) -> tuple[Greeting, list[Event]] | None:
         """Wait for HELLO or WELCOME, and what came right behind it; None when the peer went instead.
+
+        Args:
+            deadline_s: on the monotonic clock; a peer that says it byte by byte has no longer than others.
 
         Raises:
             ProtocolError: it said something else, or speaks another version.
             PeerLostError: it refused, and said why.
+            TransferTimeoutError: it did not greet in time.
         """
         while True:
             events = self.read()
@@ -176,6 +197,8 @@ class Lane:
                     raise PeerLostError(f"the peer refused the connection: {event.text}")
                 if isinstance(event, Ended | Leaving):
                     return None
+            if time.monotonic() > deadline_s:
+                raise TransferTimeoutError("the peer did not greet in time; is it stopped or overloaded?")
 
     def write_welcome(self, answer: Greeting, *, is_first: bool) -> None:
         """Open the connection."""
@@ -209,7 +232,9 @@ class Lane:
     def say_goodbye(self, reason: str) -> bool:
         """Unless something is under way, say that nothing more will be handled, and end the connection."""
         self._has_left = True
-        with self.write_lock:
+        if not self.write_lock.acquire(blocking=False):  # an answer is being written
+            return False
+        try:
             if self.is_handling or self._apart:
                 return False
             if not self._has_said_goodbye:
@@ -218,6 +243,8 @@ class Lane:
                     send_small(self.connection, self.core.goodbye(reason, self._last_begun))
                 self.shut_down()
             return True
+        finally:
+            self.write_lock.release()
 
     # --- both ends ---------------------------------------------------------------------------------------------------
 
@@ -231,10 +258,24 @@ class Lane:
         self.core.close()
         self.connection.close()
 
+    def stop_reading(self) -> None:
+        """Have a read that is under way in another thread return; the peer can still be told why."""
+        with contextlib.suppress(OSError):  # it is closed already
+            self.connection.shutdown(socket.SHUT_RD)
+
     def shut_down(self) -> None:
         """End the connection from another thread: a read that is under way returns."""
         with contextlib.suppress(OSError):  # it is closed already
             self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _takes_more(self) -> bool:
+        poll = select.poll()
+        poll.register(self.connection, select.POLLOUT)
+        return any(state & select.POLLOUT for _, state in poll.poll(0))
+
+    def _break_off(self) -> None:
+        """Part of a frame may have been written: the peer would take the next one for the rest of it."""
+        self.shut_down()
 
     def _take_descriptors(self, ancillary: Sequence[tuple[int, int, bytes]], *, is_cut: bool) -> None:
         descriptors = array.array("i")

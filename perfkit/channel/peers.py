@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -22,6 +24,7 @@ from perfkit.transfer.arena import Arena
 __all__ = ["Parked", "Peer", "Peers"]
 
 _MAX_PARKED = 64
+_FOR_EVER_S = math.inf
 Parked = tuple[Outcome, Message]
 
 
@@ -50,7 +53,7 @@ class Peer:
         self.all_chooser = self._chooser(engine, shared or ("uds",))
         self.is_swept = False
         self.lanes: set[Lane] = set()
-        self._parked: dict[int, Parked] = {}
+        self._parked: dict[int, tuple[Parked, float]] = {}
         self._lock = threading.Lock()
 
     def _chooser(self, engine: Engine, methods: tuple[str, ...]) -> Chooser:
@@ -74,15 +77,18 @@ class Peer:
         return not self.session.has_news
 
     def park(self, request_id: int, outcome: Outcome, message: Message) -> None:
-        """Keep an answer that cannot travel the way of its request until the client fetches it.
+        """Keep an answer that cannot travel the way of its request until the client fetches it, or waits no more.
 
         Raises:
             ProtocolError: it leaves too many lying about.
         """
+        now_s = time.monotonic()
+        wanted_until_s = now_s + message.time_ns / 1e9 if message.time_ns else _FOR_EVER_S
         with self._lock:
+            self._parked = {known: parked for known, parked in self._parked.items() if parked[1] > now_s}
             if len(self._parked) >= _MAX_PARKED:
                 raise ProtocolError(f"{_MAX_PARKED} answers wait to be fetched; the client is broken")
-            self._parked[request_id] = (outcome, message)
+            self._parked[request_id] = ((outcome, message), wanted_until_s)
 
     def fetch(self, request_id: int) -> Parked:
         """The answer that was parked.
@@ -90,10 +96,11 @@ class Peer:
         Raises:
             ProtocolError: there is none.
         """
-        parked = self._parked.pop(request_id, None)
+        with self._lock:
+            parked = self._parked.pop(request_id, None)
         if parked is None:
             raise ProtocolError(f"no answer to request {request_id} waits to be fetched")
-        return parked
+        return parked[0]
 
     def _sweep_soon(self) -> None:
         sweep_soon(self)

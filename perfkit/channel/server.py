@@ -200,7 +200,7 @@ class Server:
                 self._peers.leave(peer, lane)
 
     def _greet(self, lane: Lane, pid: int) -> Peer | None:
-        said = lane.read_greeting()
+        said = lane.read_greeting(time.monotonic() + _STALLED_S)
         if said is None:
             return None
         greeting, _ = said  # nothing may follow a HELLO before it is answered
