@@ -101,10 +101,10 @@ class BlockTable:
         return f"BlockTable({self.num_rows} rows of {', '.join(self._columns)})"
 
 
-def block_of(payload: Any) -> Block | None:
-    """The block that a payload lies in, as one piece; None for one that has to be copied."""
+def block_of(payload: Any, arena: Arena) -> Block | None:
+    """The block of `arena` that a payload lies in, as one piece; None for one that has to be copied."""
     home: _Home | None = payload.home
-    if home is None:
+    if home is None or home.arena is not arena:  # of another channel, or of the process that this one was forked from
         return None
     if isinstance(payload, BlockArray) and not (payload.flags.c_contiguous or payload.flags.f_contiguous):
         return None

@@ -17,7 +17,7 @@ from perfkit.channel.borrowing import BodyMemory
 from perfkit.channel.choosing import Chooser
 from perfkit.channel.core import Core, Limits
 from perfkit.channel.events import Ended, Event, Failed, Leaving, Message
-from perfkit.channel.frames import RELEASED
+from perfkit.channel.frames import CALLS_FROM, RELEASED
 from perfkit.channel.greeting import Greeting, introduce
 from perfkit.channel.lane import Lane
 from perfkit.channel.session import Session
@@ -43,7 +43,7 @@ class Conversation:
         self.chooser: Chooser | None = None
         self.calls: GrpcCalls | None = None
         self.calls_lock = threading.Lock()
-        self.call_ids = itertools.count(1)
+        self.call_ids = itertools.count(CALLS_FROM)
         self.is_swept = self._is_listening = False
         self.lane_count = 0
         self._lanes = lanes
@@ -71,7 +71,7 @@ class Conversation:
     def drop_answer(self, answer: Message | Failed, block: tuple[int, int] | None) -> None:
         """An answer that nobody waits for: its block goes back, and ours comes back if it may."""
         if isinstance(answer, Message):
-            _, borrowed = self.session.borrow(answer)
+            borrowed = self.session.borrow(answer)[1]
             if borrowed is not None:
                 self.session.give_back(borrowed)
         is_released = answer.is_released if isinstance(answer, Failed) else answer.flags & RELEASED

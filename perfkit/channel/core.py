@@ -36,6 +36,7 @@ from perfkit.channel.frames import (
     ALIGNMENT,
     BLOCK_NAME,
     BYTES,
+    CALLS_FROM,
     CARRIERS,
     EXCLUSIVE,
     HEADER,
@@ -421,8 +422,10 @@ class Core:
                 raise ProtocolError(f"reply to request {request_id}, which is not under way")
             self._under_way.discard(request_id)
         else:
-            if request_id <= self.last_request_id:
-                raise ProtocolError(f"request {request_id} after {self.last_request_id}; numbers must grow")
+            if not self.last_request_id < request_id < CALLS_FROM:
+                raise ProtocolError(
+                    f"request {request_id} after {self.last_request_id}; numbers must grow and be below {CALLS_FROM}"
+                )
             if self._under_way:
                 self._check_company(message)
             self._is_exclusive = bool(message.flags & EXCLUSIVE)

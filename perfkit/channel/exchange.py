@@ -192,7 +192,7 @@ class Exchange:
     def _load(self, payload: Any, way: Way, encoded: Encoded, methods: tuple[str, ...]) -> None:
         """Bring the payload onto the carrier of the first method that can take it, and send it."""
         conversation = self.conversation
-        born_in = block_of(payload) if way.is_born else None
+        born_in = block_of(payload, conversation.session.arena) if way.is_born else None
 
         def carry(method: str, is_last: bool) -> Load:
             if method.startswith("grpc"):

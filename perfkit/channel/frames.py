@@ -15,6 +15,7 @@ __all__ = [
     "ALIGNMENT",
     "BLOCK_NAME",
     "BYTES",
+    "CALLS_FROM",
     "CANCEL",
     "CARRIERS",
     "DOCUMENT_OPS",
@@ -54,9 +55,12 @@ MAGIC = b"pfc1"
 VERSION = 1
 ALIGNMENT = 64
 
-HEADER = struct.Struct("<4sBBHIIQQQQQ8x")
+HEADER = struct.Struct("<4sBBHI4xQQQQQQ")
 """magic, op, carrier, flags, meta bytes, request id, body bytes, payload bytes, region, offset, time in ns."""
 HEADER_BYTES = HEADER.size
+
+CALLS_FROM = 2**63
+"""Requests on a lane are numbered from 1, gRPC calls from here: both may be answered on one lane."""
 
 HELLO, WELCOME, REQUEST, REPLY, ERROR, CANCEL, RELEASE, REGION, FORGET, GOODBYE, FETCH = range(1, 12)
 OP_NAMES = (

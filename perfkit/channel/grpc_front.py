@@ -18,7 +18,7 @@ import grpc
 from perfkit.channel import frames
 from perfkit.channel.answering import Answerer, timings_meta
 from perfkit.channel.events import Message
-from perfkit.channel.frames import HEADER, HEADER_BYTES, MAGIC, PARKED, TIMED, pack_header
+from perfkit.channel.frames import CALLS_FROM, HEADER, HEADER_BYTES, MAGIC, PARKED, TIMED, pack_header
 from perfkit.channel.grpc_calls import CHUNK_BYTES, MAX_CALL_BYTES, SEND, SERVICE, STREAM, TOKEN_KEY, in_chunks, joined
 from perfkit.channel.requests import Outcome
 from perfkit.errors import PerfkitError, ProtocolError
@@ -140,6 +140,8 @@ def _read_frame(frame: bytes, body: memoryview) -> Message:
     )
     if magic != MAGIC or op != frames.REQUEST or body_bytes != body.nbytes or meta_bytes != len(frame) - HEADER_BYTES:
         raise ProtocolError("a call whose header does not fit what came with it; the peer is broken")
+    if request_id < CALLS_FROM:
+        raise ProtocolError(f"call {request_id}, must be {CALLS_FROM} or more: smaller numbers are for lanes")
     message = Message(op, request_id, carrier, flags, frame[HEADER_BYTES:], body_bytes, payload_bytes, 0, 0, time_ns)
     message.body = body.toreadonly()
     return message

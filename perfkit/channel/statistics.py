@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +14,14 @@ from perfkit.units import format_bytes
 __all__ = ["ChannelStatistics", "Health", "ServerStatistics"]
 
 
-class _Shown:
+class _Shown(abc.ABC):
     """A frozen result that is a table: in a terminal, in a notebook, as plain data."""
 
     __slots__ = ()
 
+    @abc.abstractmethod
     def to_table(self) -> ResultTable:
-        raise NotImplementedError  # each says its own
+        """One row per figure."""
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""

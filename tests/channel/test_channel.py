@@ -331,6 +331,18 @@ def test_block_of_a_born_array_is_free_when_its_last_view_is_gone(server, connec
     wait_until(lambda: channel.statistics().arena.leased_blocks == 0)
 
 
+def test_array_born_in_one_channel_is_copied_into_another(server, connect):
+    """Its block is leased to the channel that made it, and to no other."""
+    mine, other = connect(methods=["shm_pool"]), connect(methods=["shm_pool"])
+    tensor = mine.empty(10_000)
+    tensor[:] = 7
+    assert same(other.send(tensor), np.asarray(tensor))
+    assert mine.statistics().arena.leased_blocks == 1
+    del tensor
+    assert mine.statistics().arena.leased_blocks == 0
+    assert other.statistics().arena.leased_blocks == 0
+
+
 def test_table_born_in_shared_memory_is_sent_without_a_copy(server, connect):
     channel = connect(methods=["shm_pool"])
     schema = pa.schema([("id", pa.int64()), ("score", pa.float32())])
