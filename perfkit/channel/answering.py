@@ -14,7 +14,7 @@ from perfkit.channel.choosing import Chooser
 from perfkit.channel.events import Cancelled, Ended, Event, Failed, Fetched, Leaving, Message
 from perfkit.channel.frames import EXCLUSIVE, NOTHING, RELEASED, TIMED, TIMINGS
 from perfkit.channel.lane import Lane
-from perfkit.channel.loading import METHOD_OF_CARRIER, Load, load, load_first
+from perfkit.channel.loading import METHOD_OF_CARRIER, Load, block_wait_s, load, load_first
 from perfkit.channel.peers import Peer
 from perfkit.channel.requests import (
     NOTHING_TO_SAY,
@@ -30,7 +30,6 @@ from perfkit.errors import TransferError, TransferTimeoutError
 __all__ = ["Answerer", "timings_meta"]
 
 _NO_SESSION = bytes(2)
-_BLOCK_WAIT_S = 0.05
 _LAST_BLOCK_WAIT_S = 5.0
 """How long an answer waits for a block that only it could travel in."""
 
@@ -238,7 +237,7 @@ class Answerer:
             return Load("uds", encoded.body)
 
         def carry(method: str, is_last: bool) -> Load:
-            wait_s = _LAST_BLOCK_WAIT_S if is_last else _BLOCK_WAIT_S
+            wait_s = _LAST_BLOCK_WAIT_S if is_last else block_wait_s(encoded.wire_bytes)
             return load(method, encoded, peer.session, peer.message_bytes, wait_s)
 
         try:

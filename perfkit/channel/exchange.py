@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from perfkit.channel.born import BlockTable, block_of
 from perfkit.channel.events import Ended, Failed, Leaving, Message
 from perfkit.channel.frames import EXCLUSIVE, NOTHING, RELEASED, TIMED
-from perfkit.channel.loading import METHOD_OF_CARRIER, Load, load, load_first
+from perfkit.channel.loading import METHOD_OF_CARRIER, Load, block_wait_s, load, load_first
 from perfkit.channel.observing import observe_answer, observe_failure, observe_request, read_timings
 from perfkit.channel.requests import request_meta
 from perfkit.errors import (
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_BLOCK_WAIT_S = 0.05
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _MOST_DOUBLINGS = 0.005, 0.5, 10
 _NO_CODEC = ("binary", "raw", "none")
 _NO_SESSION = bytes(2)
@@ -199,7 +198,7 @@ class Exchange:
                 from perfkit.channel.calling import load_call
 
                 return load_call(method, encoded, conversation.greeting.message_bytes)
-            wait_s = self.deadline_s - time.monotonic() if is_last else _BLOCK_WAIT_S
+            wait_s = self.deadline_s - time.monotonic() if is_last else block_wait_s(encoded.wire_bytes)
             greeting, session, plan = conversation.greeting, conversation.session, self.channel.copy_plan
             return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
 

@@ -13,10 +13,11 @@ from perfkit.transfer.copying import PLAIN, CopyPlan
 from perfkit.transfer.memory import Region
 from perfkit.transfer.protocol import Encoded
 
-__all__ = ["LANE_METHODS", "METHOD_OF_CARRIER", "Load", "load", "load_first", "reason_of"]
+__all__ = ["LANE_METHODS", "METHOD_OF_CARRIER", "Load", "block_wait_s", "load", "load_first", "reason_of"]
 
 LANE_METHODS = ("uds", "shm_pool", "shm")
 """Methods that a lane carries; the others are calls of their own."""
+_SHORTEST_WAIT_S, _WAIT_S_PER_BYTE, _LONGEST_WAIT_S = 2e-4, 1e-9, 0.05
 METHOD_OF_CARRIER = ("uds", "uds", "shm_pool", "shm")
 """By `frames.CARRIERS`: nothing and bytes come with the frame."""
 
@@ -75,6 +76,15 @@ def load(
     raise MethodUnavailableError(
         f"method {method!r} does not travel on a lane; those that do: {', '.join(LANE_METHODS)}"
     )
+
+
+def block_wait_s(wire_bytes: int) -> float:
+    """How long to wait for a block when another method could carry the payload: about what that one would cost.
+
+    >>> round(block_wait_s(2**10), 6), block_wait_s(2**30)
+    (0.000201, 0.05)
+    """
+    return min(_SHORTEST_WAIT_S + wire_bytes * _WAIT_S_PER_BYTE, _LONGEST_WAIT_S)
 
 
 def load_first(
