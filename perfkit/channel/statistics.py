@@ -66,11 +66,7 @@ class ChannelStatistics(_Shown):
 
     def to_table(self) -> ResultTable:
         """One row per count."""
-        rows = [("requests", f"{self.requests:,}")]
-        rows += [(f"  by {method}", f"{count:,}") for method, count in self.methods.items()]
-        rows += [(f"  answered by {method}", f"{count:,}") for method, count in self.reply_methods.items()]
-        rows += [(f"failed: {name}", f"{count:,}") for name, count in self.failures.items()]
-        rows += [(f"fallback: {name}", f"{count:,}") for name, count in self.fallbacks.items()]
+        rows = _traffic_rows(self, "failed")
         rows += [(name, f"{getattr(self, name):,}") for name in ("retries", "reconnects", "lanes")]
         rows += [("late views", f"{self.late_views:,}"), ("viewed by the peer", format_bytes(self.lent_bytes))]
         rows += [("shared memory", format_bytes(self.arena.reserved_bytes))]
@@ -113,11 +109,7 @@ class ServerStatistics(_Shown):
 
     def to_table(self) -> ResultTable:
         """One row per count."""
-        rows = [("requests", f"{self.requests:,}")]
-        rows += [(f"  by {method}", f"{count:,}") for method, count in self.methods.items()]
-        rows += [(f"  answered by {method}", f"{count:,}") for method, count in self.reply_methods.items()]
-        rows += [(f"handler raised {name}", f"{count:,}") for name, count in self.failures.items()]
-        rows += [(f"fallback: {name}", f"{count:,}") for name, count in self.fallbacks.items()]
+        rows = _traffic_rows(self, "handler raised")
         rows += [(name, f"{getattr(self, name):,}") for name in ("refused", "peers", "lanes")]
         rows += [("late views", f"{self.late_views:,}"), ("mapped of peers", format_bytes(self.mapped_bytes))]
         rows += [("viewed by peers", format_bytes(self.lent_bytes))]
@@ -152,3 +144,12 @@ class Health(_Shown):
             ("observations dropped", f"{self.rows_dropped:,}"),
         )
         return ResultTable(f"Channel: {self.status}", ("what", "value"), rows, self.notes)
+
+
+def _traffic_rows(statistics: ChannelStatistics | ServerStatistics, failed: str) -> list[tuple[str, str]]:
+    """What both ends count: requests and answers by method, what failed, and what another method had to carry."""
+    rows = [("requests", f"{statistics.requests:,}")]
+    rows += [(f"  by {method}", f"{count:,}") for method, count in statistics.methods.items()]
+    rows += [(f"  answered by {method}", f"{count:,}") for method, count in statistics.reply_methods.items()]
+    rows += [(f"{failed}: {name}", f"{count:,}") for name, count in statistics.failures.items()]
+    return rows + [(f"fallback: {name}", f"{count:,}") for name, count in statistics.fallbacks.items()]
