@@ -129,7 +129,14 @@ if not TYPE_CHECKING:  # a type checker that saw it would take every misspelt na
     def __getattr__(name):
         if name not in _HOMES:
             raise AttributeError(f"module 'perfkit' has no attribute {name!r}; it offers {', '.join(sorted(__all__))}")
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            value = getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "perfkit":
+                raise
+            extra = "transfer" if _HOMES[name].startswith(("perfkit.channel", "perfkit.transfer")) else "lab"
+            message = f"perfkit.{name} needs {error.name}, which is not installed: pip install 'perfkit[{extra}]'"
+            raise ModuleNotFoundError(message, name=error.name) from error
         globals()[name] = value
         return value
 

@@ -95,3 +95,21 @@ def test_importing_loads_nothing_heavy() -> None:
 def test_a_room_may_be_imported_before_the_function_of_the_same_workflow() -> None:
     code = "import perfkit.workflows.publish, perfkit; assert callable(perfkit.publish) and callable(perfkit.bench)"
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_what_is_not_installed_is_named_with_its_remedy() -> None:
+    """The base install lacks NumPy: the message says what to install, not where an import failed."""
+    code = """
+import sys, perfkit
+sys.modules["numpy"] = None
+for name in ("connect", "fit"):
+    try:
+        getattr(perfkit, name)
+    except ModuleNotFoundError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "perfkit.connect needs numpy, which is not installed: pip install 'perfkit[transfer]'",
+        "perfkit.fit needs numpy, which is not installed: pip install 'perfkit[lab]'",
+    ]
