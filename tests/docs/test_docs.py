@@ -16,6 +16,7 @@ from perfkit.cli import main
 from perfkit.cli.app import COMMANDS, commands
 from perfkit.config.fingerprint import FINGERPRINT_KEYS
 from perfkit.config.settings import _ENGINE_KEYS, _LAKE_KEYS, _POOL_KEYS, _PUBLISH_KEYS
+from perfkit.errors import TransferError
 from perfkit.measurement.presets import PRESETS
 from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
 from perfkit.schema import TABLES
@@ -160,3 +161,11 @@ def test_the_scenario_file_that_is_shown_can_be_measured(tmp_path: Path) -> None
 def test_every_preset_is_described() -> None:
     page = (ROOT / "docs/how-to/measure-your-own-workload.md").read_text().partition("## A scenario file")[0]
     assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == set(PRESETS)
+
+
+def test_the_service_page_says_what_every_exception_of_a_transfer_means() -> None:
+    page = (ROOT / "docs/how-to/put-perfkit-into-a-service.md").read_text()
+    rows = re.findall(r"^\| (`\w+`[^|]*) \|", page.partition("## What each exception means")[2], re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`(\w+Error)`", row)}
+    errors = {error.__name__ for error in TransferError.__subclasses__() if error.__module__ == "perfkit.errors"}
+    assert described == errors | {"InputError", "UnknownNameError"}
