@@ -10,6 +10,8 @@ interval over the launches.
 * ``overhead.<size>``: channel over bare, for the method that is the quickest there.
 * ``adaptive_vs_best.<size>``: the engine's choice over the quickest fixed method.
 * ``recording_cost.<size>``: recorded over not recorded; ``recording_cost``: the same over all sizes alike.
+* ``service.throughput_ratio``, ``service.p99_ratio``: the example service, tuned over always gRPC, as
+  `examples/service/compare.py` measures it in as many launches.
 
 The thresholds are those of `--config`, by default `perfkit.toml` in this folder (`make run` publishes them).
 """
@@ -45,6 +47,7 @@ from perfkit.units import format_bytes
 SIZES = tuple(2**power for power in (10, 12, 14, 16, 18, 20, 22, 24, 26, 27))
 FIXED = ("uds", "shm_pool")
 ADAPTIVE, RECORDED = "adaptive", "recorded"
+COMPARE_SERVICE = Path(__file__).parent.parent / "examples" / "service" / "compare.py"
 BATCH_NS = 20e6
 LARGEST_BATCH = 200
 
@@ -163,6 +166,15 @@ def plain(estimate: Estimate) -> dict[str, Any]:
     }
 
 
+def measure_service(config: str, launches: int) -> dict[str, dict[str, Any]]:
+    """What tuning is worth to the example service; prints it."""
+    command = [sys.executable, str(COMPARE_SERVICE), "--json", "--config", config, "--launches", str(launches)]
+    *shown, figures = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    print("\n".join(["", "The example service:", *shown]))
+    service: dict[str, dict[str, Any]] = json.loads(figures)
+    return service
+
+
 def show(figures: dict[str, dict[str, Any]]) -> None:
     """Print a line per size."""
     print("size     method      us     over bare            adaptive/best        recorded/not")
@@ -182,6 +194,7 @@ def main() -> None:
     parser.add_argument("--launches", type=int, default=5, help="fresh pairs of processes (default: 5)")
     parser.add_argument("--rounds", type=int, default=6, help="rounds in each (default: 6)")
     parser.add_argument("--config", default="perfkit.toml", help="whose thresholds decide (default: perfkit.toml)")
+    parser.add_argument("--skip-service", action="store_true", help="leave the example service out")
     parser.add_argument("--launch", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -202,6 +215,8 @@ def main() -> None:
         print(f"launch {number + 1} of {arguments.launches}", file=sys.stderr)
     figures = summarise(launches)
     show(figures)
+    if not arguments.skip_service:
+        figures |= measure_service(arguments.config, arguments.launches)
     if arguments.json:
         print(json.dumps(figures))
 
