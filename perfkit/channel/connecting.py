@@ -216,19 +216,23 @@ class Lanes:
         return lane.has_ended
 
     def exchange_news(self, conversation: Conversation) -> None:
-        """Tell the server what it waits for, and hear what it has to tell, over an idle lane; never waits."""
-        try:
-            lane, of = self._idle.pop()
-        except IndexError:
-            return
-        try:
-            if of is conversation and conversation.session.has_news:
-                lane.write_news()
-            of.take(lane, lane.read_waiting())
-        except TransferError:
-            self.drop(lane, of)
-        else:
-            self.give(lane, of)
+        """Tell the server what it waits for, and hear what it has to tell, over idle lanes; never waits.
+
+        Over all of them: nobody knows on which one the server tells of a block.
+        """
+        for _ in range(len(self._idle)):
+            try:
+                lane, of = self._idle.pop(0)  # given back at the end: senders find the order that they left
+            except IndexError:
+                return
+            try:
+                if of is conversation and conversation.session.has_news:
+                    lane.write_news()
+                of.take(lane, lane.read_waiting())
+            except TransferError:
+                self.drop(lane, of)
+            else:
+                self.give(lane, of)
 
     def close(self) -> None:
         """Close what is idle now, and the others as they are given back."""
