@@ -102,14 +102,16 @@ def load_first(
     """
     fallback = ""
     for method in methods:
+        is_last = method is methods[-1]
         try:
-            return carry(method, method is methods[-1]), fallback
+            return carry(method, is_last), fallback
         except (NoRoomError, PayloadTooLargeError, MethodUnavailableError) as error:
             reason = reason_of(error)
             count(method, reason)
             fallback = f"{fallback}, {method}: {reason}" if fallback else f"{method}: {reason}"
-            last: TransferError = error
-    raise last
+            if is_last:
+                raise  # from here: an error that is kept would keep this frame, and with it the payload
+    raise AssertionError("there is at least one method")
 
 
 def reason_of(error: TransferError) -> str:
