@@ -315,16 +315,16 @@ def test_method_that_could_not_carry_a_payload_keeps_nothing_of_it(methods):
     payload = np.zeros(10)
     gone = weakref.ref(payload)
 
-    def carry(method: str, is_last: bool) -> Load:
+    def carry(method: str, is_last: bool, held: Any = payload) -> Load:
         if method == "shm_pool":
-            raise NoRoomError(f"no room for {payload.nbytes} bytes")
+            raise NoRoomError(f"no room for {held.nbytes} bytes")
         return Load(method)
 
     gc.disable()
     try:
         with contextlib.suppress(NoRoomError):
             load_first(methods, carry, lambda method, reason: None)
-        payload = carry = None
+        del payload, carry
         assert gone() is None
     finally:
         gc.enable()
