@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from perfkit.channel.address import check_peer, connect_once
 from perfkit.channel.borrowing import BodyMemory
 from perfkit.channel.choosing import Chooser
-from perfkit.channel.core import Core, Limits
+from perfkit.channel.core import Core
 from perfkit.channel.events import Ended, Event, Failed, Leaving, Message
 from perfkit.channel.frames import CALLS_FROM, RELEASED
 from perfkit.channel.greeting import Greeting, introduce
 from perfkit.channel.lane import Lane
+from perfkit.channel.limits import Limits
 from perfkit.channel.session import Session
 from perfkit.channel.sweeper import ensure_sweeper, sweep_soon
 from perfkit.errors import MethodUnavailableError, PeerLostError, TransferError, TransferTimeoutError
@@ -128,7 +129,7 @@ class Lanes:
         self._opening = 0
         self._draining: list[Drained] = []
         self._waiting: deque[threading.Event] = deque()
-        self._lock = threading.Lock()
+        self._lock, self._greeting = threading.Lock(), threading.Lock()
         self._is_closed = False
         self.conversation: Conversation | None = None
 
@@ -250,7 +251,8 @@ class Lanes:
         for lane in list(self._open):
             lane.connection.close()
         self._idle, self._open, self._waiting = [], {}, deque()
-        self._opening, self._lock, self.conversation = 0, threading.Lock(), None
+        self._opening, self.conversation = 0, None
+        self._lock, self._greeting = threading.Lock(), threading.Lock()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -319,19 +321,25 @@ class Lanes:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _connect(self, deadline_s: float) -> tuple[Lane, Conversation]:
-        connection = connect_once(self._path)
-        lane = Lane(connection, Core(is_server=False, limits=self._limits, allocate=self._bodies.allocate))
+        """Connect and greet, one after the other: each further connection joins the conversation of the first."""
+        if not self._greeting.acquire(timeout=max(deadline_s - time.monotonic(), 0.05)):
+            raise TransferTimeoutError("the server did not greet another connection in time; is it stopped?")
         try:
-            pid = check_peer(connection, self._allowed_users)
-            lane.set_timeout(max(deadline_s - time.monotonic(), 0.05))
-            answer, rest = self._exchange_greetings(lane, deadline_s)
-        except PermissionError as error:
-            lane.close()
-            raise PeerLostError(f"unix:{self._path}: {error}; allow_users names further users") from None
-        except BaseException:
-            lane.close()
-            raise
-        conversation = self._join(lane, answer, pid)
+            connection = connect_once(self._path)
+            lane = Lane(connection, Core(is_server=False, limits=self._limits, allocate=self._bodies.allocate))
+            try:
+                pid = check_peer(connection, self._allowed_users)
+                lane.set_timeout(max(deadline_s - time.monotonic(), 0.05))
+                answer, rest = self._exchange_greetings(lane, deadline_s)
+            except PermissionError as error:
+                lane.close()
+                raise PeerLostError(f"unix:{self._path}: {error}; allow_users names further users") from None
+            except BaseException:
+                lane.close()
+                raise
+            conversation = self._join(lane, answer, pid)
+        finally:
+            self._greeting.release()
         try:
             conversation.take(lane, rest)
         except BaseException:
