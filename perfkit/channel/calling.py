@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from perfkit.channel import frames
-from perfkit.channel.core import failure_of, read_document
+from perfkit.channel.documents import failure_of, read_document
 from perfkit.channel.events import Failed, Message
 from perfkit.channel.frames import HEADER, HEADER_BYTES, MAGIC, PARKED, pack_header
 from perfkit.channel.grpc_calls import MAX_CALL_BYTES, GrpcCalls, UnknownConversation

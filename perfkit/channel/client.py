@@ -15,9 +15,9 @@ from perfkit.channel import born
 from perfkit.channel.address import parse_address
 from perfkit.channel.choosing import Chooser, default_engine
 from perfkit.channel.connecting import Conversation, Lanes
-from perfkit.channel.core import Limits, check_limits
 from perfkit.channel.exchange import Exchange
 from perfkit.channel.greeting import Greeting, available_methods, host_differences
+from perfkit.channel.limits import Limits, check_limits
 from perfkit.channel.recording import Recorder, open_recorder
 from perfkit.channel.session import Session
 from perfkit.channel.statistics import ChannelStatistics, Health

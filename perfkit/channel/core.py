@@ -7,8 +7,6 @@ The core checks what a peer may send when; it raises `ProtocolError`, after whic
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import sys
 from collections import deque
@@ -18,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from perfkit.channel import frames
+from perfkit.channel.documents import failure_of, pack_document, pack_error, read_document
 from perfkit.channel.events import (
     Cancelled,
     Descriptor,
     Ended,
     Event,
-    Failed,
     Fetched,
     Forgotten,
     Greeted,
@@ -45,24 +43,21 @@ from perfkit.channel.frames import (
     OP_NAMES,
     PADDINGS,
     SEGMENT,
-    pack_document,
-    pack_error,
     pack_frame,
     pack_header,
     padded,
 )
-from perfkit.errors import InputError, ProtocolError
+from perfkit.channel.limits import USUAL_LIMITS, Limits
+from perfkit.errors import ProtocolError
 
-__all__ = ["Core", "Limits", "aligned_memory", "check_limits", "failure_of", "read_document"]
+__all__ = ["Core", "aligned_memory"]
 
 _READ_BYTES = 128 * 2**10
 _READ_BEFORE_LARGE_BYTES = 4096
 _COPIED_BYTES = 8 * 2**10
 """Bodies up to this size are copied out of the read buffer: whoever keeps one must not keep 128 KiB alive with it."""
 _NO_SESSION = bytes(2)
-_LEAST_MESSAGE_BYTES = 64 * 2**10
 _MAX_RELEASED = 4096
-_MAX_DOCUMENT_BYTES = 64 * 2**10
 _MAX_WAITING_DESCRIPTORS = 4
 
 _SERVER_TAKES = frozenset(
@@ -79,21 +74,6 @@ _SERVER_TAKES = frozenset(
 )
 _MESSAGES = (frames.REQUEST, frames.REPLY)
 _CLIENT_TAKES = frozenset((frames.REPLY, frames.ERROR, frames.RELEASE, frames.REGION, frames.FORGET, frames.GOODBYE))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What a peer may ask of us; more ends its connection.
-
-    Args:
-        message_bytes: the largest body that travels as bytes.
-        meta_bytes: the longest description.
-        in_flight: requests under way on one connection.
-    """
-
-    message_bytes: int = 4 * 2**30
-    meta_bytes: int = 2**20
-    in_flight: int = 64
 
 
 class Core:
@@ -125,7 +105,7 @@ class Core:
         self,
         *,
         is_server: bool,
-        limits: Limits = Limits(),
+        limits: Limits = USUAL_LIMITS,
         allocate: Callable[[int], memoryview] | None = None,
     ) -> None:
         self.is_server = is_server
@@ -505,14 +485,6 @@ class Core:
         return Greeted(facts)
 
 
-def check_limits(max_message_bytes: int, max_in_flight: int) -> None:
-    """Refuse limits under which nothing would work; raises `InputError`."""
-    if max_message_bytes < _LEAST_MESSAGE_BYTES:
-        raise InputError(f"max_message_bytes == {max_message_bytes}, must be {_LEAST_MESSAGE_BYTES} or more")
-    if max_in_flight < 1:
-        raise InputError(f"max_in_flight == {max_in_flight}, must be 1 or more")
-
-
 def aligned_memory(length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Untouched memory that begins at a multiple of 64 bytes.
 
@@ -522,22 +494,3 @@ def aligned_memory(length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     memory = np.empty(length + ALIGNMENT, np.uint8)
     skip = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[skip : skip + length]
-
-
-def failure_of(request_id: int, flags: int, facts: Mapping[str, Any]) -> Failed:
-    """What an ERROR says."""
-    code, kind, text = (str(facts.get(name, "")) for name in ("code", "kind", "text"))
-    return Failed(request_id, code, kind, text, bool(flags & frames.RELEASED))
-
-
-def read_document(meta: bytes, name: str) -> Mapping[str, Any]:
-    """The JSON object in a description; raises `ProtocolError` when there is none."""
-    if len(meta) > _MAX_DOCUMENT_BYTES:
-        raise ProtocolError(f"{name} of {len(meta)} bytes, at most {_MAX_DOCUMENT_BYTES} are allowed")
-    try:
-        facts = json.loads(meta) if meta else {}
-    except (ValueError, RecursionError):
-        raise ProtocolError(f"{name} is no JSON object") from None
-    if not isinstance(facts, dict):
-        raise ProtocolError(f"{name} is a JSON {type(facts).__name__}, must be an object")
-    return facts

@@ -6,9 +6,7 @@ and body are padded to 64 bytes each, so that every body is aligned. Numbers are
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Mapping
 from typing import NamedTuple
 
 __all__ = [
@@ -44,8 +42,6 @@ __all__ = [
     "VERSION",
     "WELCOME",
     "Timings",
-    "pack_document",
-    "pack_error",
     "pack_frame",
     "pack_header",
     "padded",
@@ -96,7 +92,6 @@ TIMED = 4
 TIMINGS = struct.Struct("<QQQQQQH")
 """Begins the description of a timed reply: decode, handler, encode, wait, copy in ns, time of sending, bytes of the
 decision's name, which follows."""
-_MAX_KIND_LETTERS, _MAX_TEXT_LETTERS = 200, 4000
 BLOCK_NAME = struct.Struct("<QQ")
 """A block in a RELEASE: region and offset."""
 PADDINGS = tuple(bytes(-length % ALIGNMENT) for length in range(ALIGNMENT))
@@ -150,15 +145,3 @@ def pack_frame(header: bytes, meta: bytes) -> bytes:
     (64, 128)
     """
     return b"".join((header, meta, PADDINGS[len(meta) % ALIGNMENT])) if meta else header
-
-
-def pack_document(op: int, facts: Mapping[str, object], request_id: int = 0, flags: int = 0) -> bytes:
-    """A frame whose description is a JSON object."""
-    meta = json.dumps(facts).encode()
-    return pack_frame(pack_header(op, request_id, flags=flags, meta_bytes=len(meta)), meta)
-
-
-def pack_error(request_id: int, code: str, kind: str, text: str, flags: int = 0) -> bytes:
-    """An ERROR: why a request was not handled."""
-    facts = {"code": code, "kind": kind[:_MAX_KIND_LETTERS], "text": text[:_MAX_TEXT_LETTERS]}
-    return pack_document(ERROR, facts, request_id, flags)

@@ -17,6 +17,7 @@ import grpc
 
 from perfkit.channel import frames
 from perfkit.channel.answering import Answerer, timings_meta
+from perfkit.channel.documents import pack_error
 from perfkit.channel.events import Message
 from perfkit.channel.frames import CALLS_FROM, HEADER, HEADER_BYTES, MAGIC, PARKED, TIMED, pack_header
 from perfkit.channel.grpc_calls import CHUNK_BYTES, MAX_CALL_BYTES, SEND, SERVICE, STREAM, TOKEN_KEY, in_chunks, joined
@@ -108,7 +109,7 @@ class GrpcFront:
 
     def _pack(self, peer: Peer, message: Message, outcome: Outcome, method: str) -> tuple[bytes, bytes]:
         if outcome.error is not None:
-            return frames.pack_error(message.request_id, *outcome.error), b""
+            return pack_error(message.request_id, *outcome.error), b""
         encoded, decision = outcome.encoded, outcome.decision
         body, flags = b"", message.flags & TIMED
         if encoded is not None and decision is not None:

@@ -18,9 +18,10 @@ from perfkit.channel.address import check_peer, listen_at, parse_address, remove
 from perfkit.channel.answering import Answerer
 from perfkit.channel.borrowing import BodyMemory
 from perfkit.channel.choosing import default_engine
-from perfkit.channel.core import Core, Limits, check_limits
+from perfkit.channel.core import Core
 from perfkit.channel.greeting import Greeting, available_methods, has_grpc
 from perfkit.channel.lane import Lane
+from perfkit.channel.limits import Limits, check_limits
 from perfkit.channel.peers import Peer, Peers
 from perfkit.channel.requests import Handler
 from perfkit.channel.session import Session

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from perfkit.channel import core as core_module
 from perfkit.channel import frames
-from perfkit.channel.core import Core, Limits, aligned_memory
+from perfkit.channel.core import Core, aligned_memory
+from perfkit.channel.documents import pack_document
 from perfkit.channel.events import (
     Cancelled,
     Ended,
@@ -36,11 +37,11 @@ from perfkit.channel.frames import (
     IN_BLOCK,
     NOTHING,
     SEGMENT,
-    pack_document,
     pack_frame,
     pack_header,
     padded,
 )
+from perfkit.channel.limits import Limits, check_limits
 from perfkit.errors import InputError, ProtocolError
 
 READ_BYTES = core_module._READ_BYTES
@@ -420,9 +421,9 @@ def test_answered_requests_make_room_for_others():
 
 def test_limits_under_which_nothing_would_work_are_refused():
     with pytest.raises(InputError, match="max_message_bytes == 10, must be 65536 or more"):
-        core_module.check_limits(10, 1)
+        check_limits(10, 1)
     with pytest.raises(InputError, match="max_in_flight == 0, must be 1 or more"):
-        core_module.check_limits(2**20, 0)
+        check_limits(2**20, 0)
 
 
 # --- what each frame says --------------------------------------------------------------------------------------------

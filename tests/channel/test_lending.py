@@ -18,8 +18,9 @@ import pytest
 
 import perfkit
 from perfkit.channel.core import Core
+from perfkit.channel.documents import pack_document
 from perfkit.channel.events import Forgotten, Released
-from perfkit.channel.frames import WELCOME, pack_document
+from perfkit.channel.frames import WELCOME
 from perfkit.channel.lane import Lane
 from perfkit.channel.lending import Lent, PeerProcess
 from perfkit.channel.loading import Load, load_first

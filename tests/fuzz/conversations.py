@@ -13,7 +13,8 @@ import random
 import struct
 
 from perfkit.channel import frames
-from perfkit.channel.frames import ALIGNMENT, BLOCK_NAME, HEADER, HEADER_BYTES, pack_document, pack_frame, pack_header
+from perfkit.channel.documents import pack_document, pack_error
+from perfkit.channel.frames import ALIGNMENT, BLOCK_NAME, HEADER, HEADER_BYTES, pack_frame, pack_header
 from perfkit.transfer.codecs import get_codec
 
 __all__ = ["NOISE", "Piece", "mutate", "split", "valid_pieces"]
@@ -141,7 +142,7 @@ def _control(chance: random.Random, to_server: bool, request_id: int, regions: i
     if kind == 1:
         return pack_header(frames.FORGET, region=regions + 1)  # the newest is in use
     if kind == 2:
-        return frames.pack_error(0, "handler", "ValueError", "text")
+        return pack_error(0, "handler", "ValueError", "text")
     if kind == 3:
         return pack_header(frames.CANCEL, chance.randrange(request_id + 2))
     return pack_header(frames.FETCH, chance.randrange(request_id + 2))

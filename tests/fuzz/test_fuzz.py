@@ -17,7 +17,7 @@ import pytest
 
 import perfkit
 from perfkit.channel import frames
-from perfkit.channel.frames import pack_document
+from perfkit.channel.documents import pack_document
 from perfkit.errors import PeerLostError, ProtocolError, TransferTimeoutError
 
 HARNESS = Path(__file__).with_name("fuzz_frames.py")
