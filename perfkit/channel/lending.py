@@ -22,6 +22,7 @@ class PeerProcess:
         self.pid = pid
         self._descriptor = -1
         self._is_gone = False
+        self._lock = threading.Lock()  # a descriptor that is closed twice may be another's by then
         if pid > 0 and hasattr(os, "pidfd_open"):
             try:
                 self._descriptor = os.pidfd_open(pid)
@@ -32,17 +33,19 @@ class PeerProcess:
 
     def is_gone(self) -> bool:
         """Whether it has surely ended: it can view nothing any more."""
-        if not self._is_gone and self._descriptor >= 0:
-            poll = select.poll()
-            poll.register(self._descriptor, select.POLLIN)
-            self._is_gone = bool(poll.poll(0))
-        return self._is_gone
+        with self._lock:
+            if not self._is_gone and self._descriptor >= 0:
+                poll = select.poll()
+                poll.register(self._descriptor, select.POLLIN)
+                self._is_gone = bool(poll.poll(0))
+            return self._is_gone
 
     def close(self) -> None:
-        """Stop watching it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Stop watching it; the last connection and the sweeper may both come here."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
