@@ -124,7 +124,7 @@ class Channel:
             exchange.start()
             return exchange.finish()
         except BaseException as error:
-            exchange.is_over = True
+            exchange.let_go()
             self.count_failure(error)
             raise
 
@@ -151,7 +151,7 @@ class Channel:
         try:
             exchange.start()
         except BaseException as error:
-            exchange.is_over = True
+            exchange.let_go()
             self.count_failure(error)
             raise
         return exchange

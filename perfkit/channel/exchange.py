@@ -118,6 +118,8 @@ class Exchange:
                 self._result = error
                 self.channel.count_failure(error)
                 raise
+            finally:
+                self.let_go()
         elif isinstance(self._result, BaseException):
             raise self._result
         return self._result
@@ -127,6 +129,12 @@ class Exchange:
         if not self.is_over:
             self._result = TransferCancelledError("the request was taken back")
             self._abandon()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """It is over: keep neither the payload nor its block, even if somebody keeps this, or an exception of it."""
+        self.is_over = True
+        self.payload = self.encoded = self.load = None
 
     def finish(self) -> Any:
         """Wait for the answer and take it. Raises as `result`."""
