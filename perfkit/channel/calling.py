@@ -75,9 +75,10 @@ def finish_call(exchange: Exchange) -> tuple[Message | Failed | None, int]:
     Raises:
         TransferError: as `GrpcCalls.finish`.
     """
-    calls, encoded = _calls(exchange.conversation), exchange.encoded
+    encoded = exchange.encoded
     assert encoded is not None  # what is called with was encoded
     try:
+        calls = _calls(exchange.conversation)
         if exchange.call is None:
             left_s = max(exchange.deadline_s - time.monotonic(), 0.001)
             frame, body = calls.call(exchange.method, exchange.call_frame, encoded, left_s)
@@ -96,6 +97,8 @@ def finish_call(exchange: Exchange) -> tuple[Message | Failed | None, int]:
 
 def _calls(conversation: Conversation) -> GrpcCalls:
     with conversation.calls_lock:
+        if conversation.has_ended:
+            raise UnknownConversation("the server has gone; the call was not made")
         if conversation.calls is None:
             conversation.calls = GrpcCalls(conversation.greeting.grpc, conversation.greeting.token)
         return conversation.calls

@@ -44,6 +44,7 @@ class Conversation:
         self.chooser: Chooser | None = None
         self.calls: GrpcCalls | None = None
         self.calls_lock = threading.Lock()
+        self.has_ended = False
         self.call_ids = itertools.count(CALLS_FROM)
         self.is_swept = self._is_listening = False
         self.lane_count = 0
@@ -90,6 +91,7 @@ class Conversation:
     def end(self) -> None:
         """No connection is left."""
         with self.calls_lock:
+            self.has_ended = True
             if self.calls is not None:
                 self.calls.close()
         if not self.session.end():

@@ -36,6 +36,9 @@ TOKEN_KEY = "perfkit-token"
 CHUNK_BYTES = 2**19
 MAX_CALL_BYTES = MAX_MESSAGE_BYTES
 _ANY_BYTES = 2**63
+_RECONNECTING = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 500))
+"""A call may be made just when the server dies: by itself gRPC looks for the successor only after a second."""
+_CLOSED = "the server has gone, and with it the conversation; the call was not made"
 Call = Any
 """A call that is under way: of grpcio, which has several classes for it."""
 
@@ -53,7 +56,7 @@ class GrpcCalls:
     """
 
     def __init__(self, path: str, token: str) -> None:
-        options = (*UNLIMITED, ("grpc.use_local_subchannel_pool", 1))
+        options = (*UNLIMITED, *_RECONNECTING, ("grpc.use_local_subchannel_pool", 1))
         self._channel = grpc.insecure_channel(f"unix:{path}", options=options)
         self._metadata = ((TOKEN_KEY, token),)
         self._send = self._channel.unary_unary(
@@ -64,26 +67,31 @@ class GrpcCalls:
         )
 
     def start(self, method: str, frame: bytes, encoded: Encoded, timeout_s: float) -> Call:
-        """Begin a call; `finish` waits for its answer."""
-        if method == "grpc":
-            payload = Payload(meta=frame, body=encoded.to_bytes())
-            return self._send.future(payload, timeout=timeout_s, metadata=self._metadata, wait_for_ready=True)
-        chunks = in_chunks(frame, encoded.to_view(), CHUNK_BYTES)
-        return self._stream(chunks, timeout=timeout_s, metadata=self._metadata, wait_for_ready=True)
+        """Begin a call; `finish` waits for its answer.
+
+        Raises:
+            UnknownConversation: the conversation is over; the call was not made.
+        """
+        try:
+            if method == "grpc":
+                payload = Payload(meta=frame, body=encoded.to_bytes())
+                return self._send.future(payload, timeout=timeout_s, metadata=self._metadata, wait_for_ready=True)
+            chunks = in_chunks(frame, encoded.to_view(), CHUNK_BYTES)
+            return self._stream(chunks, timeout=timeout_s, metadata=self._metadata, wait_for_ready=True)
+        except ValueError:
+            raise UnknownConversation(_CLOSED) from None
 
     def call(self, method: str, frame: bytes, encoded: Encoded, timeout_s: float) -> tuple[bytes, memoryview]:
         """Call and wait: header and description of the answer, and its body. Raises as `finish`."""
         if method != "grpc":
             return self.finish(method, self.start(method, frame, encoded, timeout_s))
+        payload = Payload(meta=frame, body=encoded.to_bytes())
         try:
-            answer = self._send(
-                Payload(meta=frame, body=encoded.to_bytes()),
-                timeout=timeout_s,
-                metadata=self._metadata,
-                wait_for_ready=True,
-            )
+            answer = self._send(payload, timeout=timeout_s, metadata=self._metadata, wait_for_ready=True)
         except grpc.RpcError as error:
             _raise(error)
+        except ValueError:
+            raise UnknownConversation(_CLOSED) from None
         return answer.meta, memoryview(answer.body)
 
     def finish(self, method: str, call: Call) -> tuple[bytes, memoryview]:
