@@ -489,24 +489,35 @@ def test_server_closes_in_time_although_a_peer_does_not_read(address):
 # --- what crosses on two connections ---------------------------------------------------------------------------------
 
 
-def test_region_counts_as_known_elsewhere_only_when_its_introduction_was_surely_read(address, wait_until):
-    """A CANCEL crosses with the answer that introduces a region: it proves nothing, so the next connection is told."""
+@pytest.mark.parametrize(
+    ("flags", "crossing"),
+    [(EXCLUSIVE, pack_header(frames.CANCEL, 1)), (0, request(2, flags=0))],
+    ids=["cancel", "one request of many"],
+)
+def test_region_counts_as_known_elsewhere_only_when_its_introduction_was_surely_read(
+    address, wait_until, flags, crossing
+):
+    """What crosses with the answer that introduces a region proves nothing, so the next connection is told of it."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(perfkit.serve(lambda payload: np.zeros(20_000), address, methods=["shm_pool"]))
         one = stack.enter_context(RawClient(address, methods=["shm_pool"]))
         other = stack.enter_context(RawClient(address, methods=["shm_pool"], token=one.token))
         server.arena.prepare(200_000)
         wait_until(lambda: server.statistics().arena.regions > 0)
-        one.send(request())
+        one.send(request(flags=flags))
         wait_until(lambda: server.statistics().lent_bytes > 0)
         time.sleep(0.1)  # the answer is written
-        one.send(pack_header(frames.CANCEL, 1))
+        one.send(crossing)
         time.sleep(0.3)
         other.send(request())
         assert [type(event) for event in other.read(Message)] == [Mapped, Message]
-        assert [type(event) for event in one.read(Message)] == [Mapped, Message]
-        one.send(request(2))
-        assert [type(event) for event in one.read(Message)] == [Message]
+        assert [type(event) for event in one.read(Message)][:2] == [Mapped, Message]
+        if flags:  # what is sent now proves it
+            one.send(request(2))
+            assert [type(event) for event in one.read(Message)] == [Message]
+            third = stack.enter_context(RawClient(address, methods=["shm_pool"], token=one.token))
+            third.send(request())
+            assert [type(event) for event in third.read(Message)] == [Message]
 
 
 def test_cancel_of_what_is_not_under_way_is_forgotten(address):
