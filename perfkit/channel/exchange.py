@@ -409,7 +409,12 @@ class Exchange:
             self.load.drop_segment()
         if self.has_lane:
             self.has_lane = False
-            self.channel.lanes.drop(self.lane, self.conversation)
+            self._drop_lane()
+
+    def _drop_lane(self) -> None:
+        self.channel.lanes.drop(self.lane, self.conversation)
+        if self.load is not None and self.load.block is not None:
+            self.conversation.watch()  # other connections may be idle, and would not notice what became of the server
 
     def _abandon(self) -> None:
         """Nobody waits for the answer any more: the lane is of use again once it has come."""
@@ -425,7 +430,7 @@ class Exchange:
         try:
             self.lane.write(self.lane.core.cancel(self.request_id))
         except (TransferError, OSError):
-            self.channel.lanes.drop(self.lane, self.conversation)
+            self._drop_lane()
         else:
             block = (loaded.region, loaded.offset) if loaded is not None and loaded.block is not None else None
             self.channel.lanes.drain(self.lane, self.conversation, block)
