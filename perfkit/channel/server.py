@@ -80,13 +80,13 @@ class Server:
         self._is_closing = False
         self._is_closed = threading.Event()
         self._pid = os.getpid()
+        if has_grpc(methods):
+            from perfkit.channel.grpc_front import GrpcFront  # takes a while: whoever connects meanwhile would wait
         self._listener = listen_at(path)
         self._identity = socket_identity(path)
         self._grpc: GrpcFront | None = None
         try:
             if has_grpc(methods):
-                from perfkit.channel.grpc_front import GrpcFront  # grpcio takes a while to load
-
                 self._grpc = GrpcFront(path, self._peers, self._answerer, max_in_flight, max_message_bytes)
         except BaseException:
             self.close()
