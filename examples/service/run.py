@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -36,11 +37,12 @@ def started(script: str, *options: str) -> Iterator[tuple[subprocess.Popen[str],
 
 
 def main() -> None:
-    """Run until Ctrl-C."""
+    """Run until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", default="8000", help="of the service (default: 8000)")
     parser.add_argument("--config", default="perfkit.toml", help="settings, and the thresholds beside them")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves the `with`: both processes end, too
     with contextlib.ExitStack() as stack:
         worker, address = stack.enter_context(started("worker.py", "--config", options.config))
         _, url = stack.enter_context(started("app.py", "--config", options.config, "--port", options.port))
