@@ -11,7 +11,7 @@ help:
 	@echo "make setup            create .venv and install perfkit with everything"
 	@echo "make run              measure this machine, publish thresholds.toml, write the report"
 	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
-	@echo "make chaos            kill writers and drainers 200 times, count what is lost or doubled"
+	@echo "make chaos            kill writers and drainers 200 times, clients and servers 1000 times, and count"
 	@echo "make fuzz             send a million broken and hostile frames, count what comes of it"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
@@ -44,6 +44,7 @@ test: lint notebooks
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200
+	$(BIN)/python tests/chaos/channel_harness.py --runs 1000
 
 fuzz: setup
 	$(BIN)/python tests/fuzz/fuzz_frames.py --frames 1000000
