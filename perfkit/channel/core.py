@@ -359,7 +359,7 @@ class Core:
             raise ProtocolError(f"description of {meta_bytes} bytes, at most {self.limits.meta_bytes} are allowed")
         body_start = start + HEADER_BYTES + padded(meta_bytes)
         end = body_start
-        if carrier == BYTES:
+        if carrier == BYTES and op in _MESSAGES:
             if body_bytes > self.limits.message_bytes:
                 limit = self.limits.message_bytes
                 raise ProtocolError(f"payload of {body_bytes} bytes as bytes, at most {limit} are allowed")

@@ -449,6 +449,17 @@ def test_error_says_why_and_is_never_too_long_to_be_read():
     assert (len(failed.kind), failed.text) == (200, "\U0001f600" * 4000)
 
 
+@pytest.mark.parametrize("length", [0, 100, 10**6, 2**64 - 1])
+def test_fields_that_an_operation_does_not_use_mean_nothing(length):
+    """A CANCEL has no body, whatever it says of one: the next frame begins behind its header."""
+    core = open_server()
+    strange = {"carrier": BYTES, "flags": 0xFFFF, "body_bytes": length, "payload_bytes": 9, "region": 9, "offset": 9}
+    odd = pack_header(frames.CANCEL, 7, **strange, time_ns=9) + pack_header(frames.FETCH, 8, **strange)
+    assert feed(core, odd + request(1, flags=0xFFFE))[:2] == [Cancelled(7), Fetched(8)]
+    assert core.last_request_id == 1
+    assert not core.is_in_the_middle
+
+
 def test_documents_may_say_more_than_is_known():
     """A later version adds fields."""
     [failed] = feed(open_client(), pack_document(frames.ERROR, {"code": "protocol", "retry_after": 3, "text": ["x"]}))
