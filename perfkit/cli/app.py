@@ -33,6 +33,7 @@ COMMANDS = {
     "migrate": "perfkit.cli.upkeep",
     "check": "perfkit.cli.files",
     "doctor": "perfkit.cli.host",
+    "stress": "perfkit.cli.stress",
 }
 """Every command and the module that defines it, in the order in which a newcomer meets them."""
 
