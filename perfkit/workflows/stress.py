@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import select
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ __all__ = ["StressProgress", "stress"]
 _SERVER_ARENA_BYTES = 256 * 2**20
 _CLIENT_ARENA_BYTES = 128 * 2**20
 _LOOKS_EVERY_S = 0.25
+_STARTS_WITHIN_S, _ENDS_WITHIN_S = 60.0, 300.0
+"""A process that says nothing for so long hangs; a send may take two minutes."""
 _ERROR_TEXTS_KEPT = 8
 
 
@@ -129,7 +132,7 @@ class _Parties:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
-            read_line(process)
+            read_line(process, _STARTS_WITHIN_S)
         except BaseException:
             process.kill()
             raise
@@ -144,18 +147,19 @@ def _carry_out(
     before_bytes, before_descriptors = _memory_bytes(parties), _descriptors(server.pid)
     for client in parties.clients:
         assert client.stdin is not None  # asked for as a pipe
-        client.stdin.write("go\n")
-        client.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it died, as is found when it should answer
+            client.stdin.write("go\n")
+            client.stdin.flush()
     peak_bytes, started_s = before_bytes, time.monotonic()
     while (done_s := time.monotonic() - started_s) < seconds:
         time.sleep(min(_LOOKS_EVERY_S, seconds - done_s))
         peak_bytes = max(peak_bytes, _memory_bytes(parties))
         if progress is not None:
             progress(StressProgress(done_s, seconds, f"{senders} senders", seconds - done_s))
-    clients = [read_line(client) for client in parties.clients]
+    clients = [read_line(client, _ENDS_WITHIN_S) for client in parties.clients]
     assert server.stdin is not None  # asked for as a pipe
     server.stdin.close()
-    seen = read_line(server)
+    seen = read_line(server, _ENDS_WITHIN_S)
     return _summarise(
         clients, seen, seconds, senders, peak_bytes - before_bytes, seen["descriptors"] - before_descriptors
     )
@@ -178,14 +182,14 @@ def _summarise(
     def total(name: str, of: Sequence[dict[str, Any]] = everybody) -> int:
         return sum(int(party[name]) for party in of)
 
-    sends = total("sent", clients)
+    answered = {name: count for client in clients for name, count in client["sent"].items()}
     return StressResult(
-        sends=sends,
+        sends=sum(answered.values()),
         bytes=total("bytes", clients),
         seconds=seconds,
         senders=senders,
         errors=texts.total(),
-        lost=max(sends - server["handled"], 0),
+        lost=sum(max(count - server["handled"].get(name, 0), 0) for name, count in answered.items()),
         reordered=total("reordered"),
         corrupted=total("corrupted"),
         leaked_bytes=total("leaked_bytes"),
@@ -199,13 +203,15 @@ def _summarise(
     )
 
 
-def read_line(process: subprocess.Popen[str]) -> dict[str, Any]:
+def read_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
     """What a process says next.
 
     Raises:
-        MeasurementError: it died instead.
+        MeasurementError: it died instead, or hangs.
     """
     assert process.stdout is not None  # asked for as a pipe
+    if not select.select([process.stdout], [], [], timeout_s)[0]:
+        raise MeasurementError(f"a process of the stress test hangs: it said nothing for {timeout_s:.0f} s")
     line = process.stdout.readline()
     if not line:
         raise MeasurementError(f"a process of the stress test died (exit code {process.wait()}); was memory short?")
