@@ -269,9 +269,13 @@ class Lane:
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _takes_more(self) -> bool:
+        """Whether the connection stands, and a write would not wait."""
         poll = select.poll()
-        poll.register(self.connection, select.POLLOUT)
-        return any(state & select.POLLOUT for _, state in poll.poll(0))
+        try:
+            poll.register(self.connection, select.POLLOUT)
+        except ValueError:  # it was closed here meanwhile
+            return False
+        return [state for _, state in poll.poll(0)] == [select.POLLOUT]
 
     def _break_off(self) -> None:
         """Part of a frame may have been written: the peer would take the next one for the rest of it."""
