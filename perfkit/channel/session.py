@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from perfkit.channel.borrowing import Borrowed, Regions
 from perfkit.channel.core import Core
@@ -17,6 +19,7 @@ from perfkit.transfer.memory import open_descriptor
 __all__ = ["Session"]
 
 _RELEASED_AT_A_TIME = 1024
+_Item = TypeVar("_Item")
 
 
 def _nobody() -> None:
@@ -56,11 +59,10 @@ class Session:
     def news(self, core: Core) -> bytes:
         """The frames that tell it: they go in front of the next one."""
         frames = b""
-        while self.to_release:
-            count = min(len(self.to_release), _RELEASED_AT_A_TIME)
-            frames += core.release([self.to_release.popleft() for _ in range(count)])
-        while self.to_forget:
-            frames += core.forget(self.to_forget.popleft())
+        while blocks := _taken(self.to_release, _RELEASED_AT_A_TIME):
+            frames += core.release(blocks)
+        for region in _taken(self.to_forget, _RELEASED_AT_A_TIME):
+            frames += core.forget(region)
         return frames
 
     def knows(self, region: int, introduced_here: set[int]) -> bool:
@@ -156,3 +158,12 @@ class Session:
         finally:
             descriptor.close()
         return view.slice(0, message.body_bytes)  # the map goes with the last view of it
+
+
+def _taken(waiting: deque[_Item], at_most: int) -> list[_Item]:
+    """Taken out one by one: several connections of a conversation tell news at the same time."""
+    taken: list[_Item] = []
+    with contextlib.suppress(IndexError):  # another connection has the rest
+        while len(taken) < at_most:
+            taken.append(waiting.popleft())
+    return taken

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 
 import numpy as np
 
 import perfkit
+from perfkit.channel.core import Core
+from perfkit.channel.frames import BLOCK_NAME, HEADER, HEADER_BYTES, MAGIC, padded
+from perfkit.channel.session import Session
+from perfkit.transfer.arena import Arena
 
 LANES = 6
 
@@ -50,3 +55,49 @@ def test_news_go_over_a_connection_that_stands(address, connect) -> None:
         lane.connection.close()
         assert not lane.write_news()
         assert session.has_news
+
+
+def test_connections_that_tell_news_at_once_tell_each_of_them_once() -> None:
+    session, told, failures = Session(Arena(2**20), 2**20), [], []
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def tell() -> None:
+        core = Core(is_server=True)
+        try:
+            for number in range(3000):
+                session.to_release.append((number, 0))
+                told.extend(names_in(session.news(core)))
+        except IndexError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval_s)
+    assert not failures
+    assert not session.has_news
+    assert sorted(told) == sorted(list(range(3000)) * 4)
+
+
+def names_in(frames: bytes) -> list[int]:
+    """Regions of the blocks that RELEASE frames name."""
+    names, start = [], 0
+    while start < len(frames):
+        meta_bytes = HEADER.unpack_from(frames, start)[4]
+        meta = frames[start + HEADER_BYTES : start + HEADER_BYTES + meta_bytes]
+        names += [region for region, _ in BLOCK_NAME.iter_unpack(meta)]
+        start += HEADER_BYTES + padded(meta_bytes)
+    return names
+
+
+def test_more_news_than_one_frame_takes_are_told_whole() -> None:
+    session, core = Session(Arena(2**20), 2**20), Core(is_server=True)
+    session.to_release.extend((number, 0) for number in range(2500))
+    session.to_forget.extend((7, 8))
+    assert session.news(core).count(MAGIC) == 3 + 2
+    assert not session.has_news
