@@ -88,8 +88,13 @@ class Answerer:
         self._workers: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def serve_lane(self, lane: Lane, peer: Peer) -> None:
+    def serve_lane(self, lane: Lane, peer: Peer, answered: Callable[[], None]) -> None:
         """Answer what comes on a connection, until its client goes or goodbye was said.
+
+        Args:
+            lane: the connection.
+            peer: whose it is.
+            answered: called when the requests that one read completed have been handled.
 
         Raises:
             TransferError: the client broke the rules, or cannot be reached.
@@ -112,6 +117,8 @@ class Answerer:
                     self._reply(lane, peer, message, outcome, None)
                 else:
                     cancellations.take(event)
+            if not lane.core.waits_for_body:
+                answered()
         if cancellations.failure is not None:
             raise cancellations.failure
 

@@ -8,6 +8,7 @@ view that outlives its request gets a finalizer.
 
 from __future__ import annotations
 
+import mmap
 import sys
 import threading
 import weakref
@@ -22,10 +23,11 @@ from perfkit.channel.frames import ALIGNMENT
 from perfkit.errors import NoRoomError, ProtocolError
 from perfkit.transfer.memory import SharedView, check_room
 
-__all__ = ["BodyMemory", "Borrowed", "Regions"]
+__all__ = ["BODIES", "BodyMemory", "Borrowed", "Budget", "Regions"]
 
 Anchor = NDArray[np.uint8]
 _MAX_ANCHORS = 4096
+_FROM_THE_SYSTEM_BYTES = 256 * 2**10
 
 
 class Borrowed:
@@ -143,7 +145,7 @@ class BodyMemory:
         kept_bytes: how much is kept for the next bodies.
     """
 
-    def __init__(self, kept_bytes: int = 64 * 2**20) -> None:
+    def __init__(self, kept_bytes: int = 16 * 2**20) -> None:
         self._kept_limit_bytes = kept_bytes
         self._kept: list[Anchor] = []
         self._lock = threading.Lock()
@@ -166,7 +168,7 @@ class BodyMemory:
         except NoRoomError:
             self.trim()
             check_room(length, "for a payload that a peer announced")
-        anchor = aligned_memory(length)
+        anchor = _fresh_memory(length)
         if length <= self._kept_limit_bytes:
             self._keep(anchor)
         return anchor.data[:length]
@@ -181,3 +183,46 @@ class BodyMemory:
             self._kept.append(anchor)
             while sum(kept.nbytes for kept in self._kept) > self._kept_limit_bytes:
                 self._kept.pop(0)
+
+
+def _fresh_memory(length: int) -> Anchor:
+    """Untouched, aligned memory. Large pieces come from the system itself, which gets them back at once: the C library
+    keeps up to 32 MiB of what was freed, for each of many threads."""
+    if length < _FROM_THE_SYSTEM_BYTES:
+        return aligned_memory(length)
+    return np.frombuffer(mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+
+BODIES = BodyMemory()
+"""Of this process: for all its channels and servers."""
+
+
+class Budget:
+    """How many bytes of bodies a server reads and handles at a time: more wait, so that many senders at once cost their
+    time and not its memory.
+
+    A soft limit: whoever has waited for `longest_wait_s` goes on all the same; a handler may wait for another one.
+
+    Args:
+        limit_bytes: one body alone may be larger.
+        longest_wait_s: see above.
+    """
+
+    def __init__(self, limit_bytes: int, longest_wait_s: float = 10.0) -> None:
+        self.used_bytes = 0
+        self._limit_bytes, self._longest_wait_s = limit_bytes, longest_wait_s
+        self._has_room = threading.Condition()
+
+    def take(self, size_bytes: int) -> None:
+        """Wait for room, and take it."""
+        with self._has_room:
+            self._has_room.wait_for(
+                lambda: not self.used_bytes or self.used_bytes + size_bytes <= self._limit_bytes, self._longest_wait_s
+            )
+            self.used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let the next ones go on."""
+        with self._has_room:
+            self.used_bytes -= size_bytes
+            self._has_room.notify_all()

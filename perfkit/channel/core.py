@@ -52,10 +52,10 @@ from perfkit.errors import ProtocolError
 
 __all__ = ["Core", "aligned_memory"]
 
-_READ_BYTES = 128 * 2**10
+_READ_BYTES = 64 * 2**10
 _READ_BEFORE_LARGE_BYTES = 4096
 _COPIED_BYTES = 8 * 2**10
-"""Bodies up to this size are copied out of the read buffer: whoever keeps one must not keep 128 KiB alive with it."""
+"""Bodies up to this size are copied out of the read buffer: whoever keeps one must not keep 64 KiB alive with it."""
 _NO_SESSION = bytes(2)
 _MAX_RELEASED = 4096
 _MAX_WAITING_DESCRIPTORS = 4

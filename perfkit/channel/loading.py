@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from perfkit.channel.borrowing import BODIES
 from perfkit.channel.frames import BYTES, IN_BLOCK, NOTHING, SEGMENT
 from perfkit.channel.session import Session
 from perfkit.errors import MethodUnavailableError, NoRoomError, PayloadTooLargeError, TransferError
@@ -128,8 +129,11 @@ def _load_bytes(encoded: Encoded, max_bytes: int) -> Load:
         )
     if encoded.body is not None:
         return Load("uds", encoded.body)
+    assert encoded.write_into is not None  # an encoded payload has one of the two
     started_ns = time.perf_counter_ns()
-    loaded = Load("uds", encoded.to_view())
+    body = BODIES.allocate(encoded.wire_bytes)
+    encoded.write_into(body)
+    loaded = Load("uds", body)
     loaded.copy_ns = time.perf_counter_ns() - started_ns
     return loaded
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from perfkit.channel.address import check_peer, listen_at, parse_address, remove_socket, socket_identity
 from perfkit.channel.answering import Answerer
-from perfkit.channel.borrowing import BodyMemory
+from perfkit.channel.borrowing import BODIES, Budget
 from perfkit.channel.choosing import default_engine
 from perfkit.channel.core import Core
 from perfkit.channel.greeting import Greeting, available_methods, has_grpc
@@ -42,8 +42,28 @@ _PAUSE_S = 0.05
 _MAX_PEERS = 512
 _LENT_SHARE = 0.5
 _RESTS_S = 0.02
+_BODIES_AT_A_TIME_BYTES = 32 * 2**20
 _STALLED_S = 30.0
 """A client that stops in the middle of a frame, or does not take its answer, for so long, is given up."""
+
+
+class _Taken:
+    """What one connection has taken of the server's budget for bodies: given back when its request was answered."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._taken_bytes = budget, 0
+
+    def allocate(self, length: int) -> memoryview:
+        """Memory for a body, once there is room; see `BodyMemory.allocate`."""
+        self._budget.take(length)
+        self._taken_bytes += length
+        return BODIES.allocate(length)
+
+    def give_back(self) -> None:
+        """What was read so far was handled, or dropped."""
+        if self._taken_bytes:
+            taken_bytes, self._taken_bytes = self._taken_bytes, 0
+            self._budget.give_back(taken_bytes)
 
 
 class Server:
@@ -68,7 +88,7 @@ class Server:
         self._limits = Limits(max_message_bytes, in_flight=max_in_flight)
         self._max_lanes = max_in_flight
         self.arena = Arena(arena_bytes, background=True)
-        self._bodies = BodyMemory()
+        self._budget = Budget(_BODIES_AT_A_TIME_BYTES)
         self._peers = Peers(
             self.arena, round(arena_bytes * _LENT_SHARE), self._make_peer, max_peers=_MAX_PEERS, max_lanes=max_in_flight
         )
@@ -175,7 +195,8 @@ class Server:
                 connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
-        lane = Lane(connection, Core(is_server=True, limits=self._limits, allocate=self._bodies.allocate))
+        taken = _Taken(self._budget)
+        lane = Lane(connection, Core(is_server=True, limits=self._limits, allocate=taken.allocate))
         with self._lanes_lock:
             self._lanes.add(lane)
         peer = None
@@ -184,7 +205,7 @@ class Server:
             lane.set_timeout(_STALLED_S)
             peer = self._greet(lane, pid)
             if peer is not None:
-                self._answerer.serve_lane(lane, peer)
+                self._answerer.serve_lane(lane, peer, taken.give_back)
         except PermissionError as error:
             self._refuse(lane, "user", str(error))
         except PeerLostError:
@@ -195,6 +216,7 @@ class Server:
             self._refuse(lane, type(error).__name__, f"{type(error).__name__}: {error}")
         finally:
             lane.close()
+            taken.give_back()
             with self._lanes_lock:
                 self._lanes.discard(lane)
             if peer is not None:

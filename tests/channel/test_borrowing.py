@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from perfkit.channel import borrowing
-from perfkit.channel.borrowing import BodyMemory, Regions
+from perfkit.channel.borrowing import BodyMemory, Budget, Regions
 from perfkit.channel.events import Descriptor, Forgotten, Mapped, Message
 from perfkit.channel.frames import IN_BLOCK, REQUEST, SEGMENT
 from perfkit.channel.session import Session
@@ -462,3 +462,27 @@ def test_threads_never_get_the_same_memory_for_two_bodies():
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(use, range(8)))
+
+
+def test_budget_lets_one_go_on_when_another_is_done():
+    """More than fits waits; one that alone is larger than the limit goes on when nobody else has any."""
+    budget = Budget(100, longest_wait_s=60)
+    budget.take(80)
+    taken = threading.Event()
+    waiting = threading.Thread(target=lambda: (budget.take(1000), taken.set()))
+    waiting.start()
+    assert not taken.wait(0.1)
+    budget.give_back(80)
+    assert taken.wait(20)
+    waiting.join()
+    assert budget.used_bytes == 1000
+    budget.give_back(1000)
+    assert budget.used_bytes == 0
+
+
+def test_budget_is_no_deadlock():
+    """A handler that sends to its own server has some of the budget, and needs more of it to be done."""
+    budget = Budget(100, longest_wait_s=0.05)
+    budget.take(80)
+    budget.take(80)
+    assert budget.used_bytes == 160
