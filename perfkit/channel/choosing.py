@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perfkit.channel.born import BlockArray, BlockTable
+from perfkit.channel.loading import LANE_METHODS
 from perfkit.config.settings import Settings
 from perfkit.engine import Binding, Decision, Engine
 from perfkit.engine.loading import Loaded
@@ -77,6 +78,14 @@ class Chooser:
             order = self._orders[decision.id] = tuple(name for name in known if name in self.methods)
         return order
 
+    def _offered(self) -> tuple[str, ...]:
+        """What the engine chooses from: without published thresholds, no gRPC where there are lanes.
+
+        The engine's fixed defaults take gRPC for small payloads, because any service has it. A channel has a socket.
+        """
+        lanes = tuple(name for name in self.methods if name in LANE_METHODS)
+        return lanes if lanes and self.engine.health().version is None else self.methods
+
     def _make_way(self, key: tuple[type, str | None, str | None, str], payload: Any) -> Way:
         _, kind, format_name, compression = key
         is_born = isinstance(payload, BlockArray | BlockTable)
@@ -95,7 +104,7 @@ class Chooser:
             kind=kind,
             format=format_name,
             compression=compression,
-            available=self.methods,
+            available=self._offered(),
             in_place=is_born,
         )
         way = Way(codec, binding, has_size=hasattr(payload, "nbytes"), is_born=is_born)

@@ -52,6 +52,7 @@ class Channel:
         recorder: Recorder | None,
         *,
         timeout_s: float,
+        connect_timeout_s: float,
         arena_bytes: int,
         max_message_bytes: int,
         max_in_flight: int,
@@ -73,7 +74,13 @@ class Channel:
         self._is_closed = False
         self.arena = Arena(arena_bytes, background=True)
         self.lanes = Lanes(
-            path, self._greet, self._start_session, allow_users, max_in_flight, Limits(max_message_bytes)
+            path,
+            self._greet,
+            self._start_session,
+            allow_users,
+            max_in_flight,
+            Limits(max_message_bytes),
+            connect_timeout_s,
         )
         _CHANNELS.add(self)
 
@@ -206,7 +213,11 @@ class Channel:
         )
 
     def health(self) -> Health:
-        """Whether all is well, and what was absorbed."""
+        """Whether all is well, and what was absorbed.
+
+        It looks: a server that died is noticed, and one that is back is greeted, which takes half a second at most.
+        """
+        self.lanes.look()
         conversation, notes = self.lanes.conversation, list(self._notes)
         dropped = 0
         if self.recorder is not None:
@@ -219,7 +230,8 @@ class Channel:
         notes += [f"engine: {error}" for error in self.engine.health().errors]
         status = "closed" if self._is_closed else "degraded" if notes or conversation is None else "ok"
         pid = conversation.greeting.pid if conversation is not None else 0
-        return Health(status, self.address, pid, dropped, tuple(notes))
+        folder = str(self.recorder.journal.folder) if self.recorder is not None else ""
+        return Health(status, self.address, pid, folder, dropped, tuple(notes))
 
     def close(self) -> None:
         """Close the connections, commit what was recorded, give the shared memory back. May be called twice."""
@@ -303,7 +315,8 @@ def connect(
         record: whether to record every transfer: True for the journal ``data/journal`` beside the engine's
             `perfkit.toml` (none where there is no such file), a journal or its folder, False for not at all.
         timeout_s: how long a request may take if it does not say otherwise, above 0.
-        connect_timeout_s: how long to wait for a server that does not answer yet; 0 to try once.
+        connect_timeout_s: how long to wait for a server that does not answer, now or when it went away later; 0 to
+            try once. No longer than the request may take.
         arena_bytes: shared memory for requests, at most.
         max_message_bytes: the largest answer that is taken as bytes.
         max_in_flight: requests under way at once; more wait for their turn.
@@ -334,6 +347,7 @@ def connect(
         names,
         open_recorder(record, engine),
         timeout_s=timeout_s,
+        connect_timeout_s=connect_timeout_s,
         arena_bytes=parse_bytes(arena_bytes),
         max_message_bytes=parse_bytes(max_message_bytes),
         max_in_flight=max_in_flight,

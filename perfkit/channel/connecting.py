@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfkit.channel.address import check_peer, connect_once
-from perfkit.channel.borrowing import BodyMemory
+from perfkit.channel.borrowing import BODIES
 from perfkit.channel.choosing import Chooser
 from perfkit.channel.core import Core
 from perfkit.channel.events import Ended, Event, Failed, Leaving, Message
@@ -34,6 +34,7 @@ Drained = tuple[Lane, "Conversation", tuple[int, int] | None]
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
+_LOOKS_FOR_S = 0.5
 
 
 class Conversation:
@@ -111,6 +112,8 @@ class Lanes:
         start_session: makes the session of a new conversation with a server of this pid.
         allowed_users: whose servers are talked to.
         max_lanes: requests under way at once.
+        limits: what the server may ask of us.
+        connect_timeout_s: how long to wait for a server that does not answer.
     """
 
     def __init__(
@@ -121,11 +124,12 @@ class Lanes:
         allowed_users: frozenset[int],
         max_lanes: int,
         limits: Limits,
+        connect_timeout_s: float,
     ) -> None:
+        self._connect_timeout_s = connect_timeout_s
         self.reconnects = -1  # the first one is none
         self._path, self._greet, self._start_session = path, greet, start_session
         self._allowed_users, self._max_lanes, self._limits = allowed_users, max_lanes, limits
-        self._bodies = BodyMemory()
         self._idle: list[tuple[Lane, Conversation]] = []
         self._open: dict[Lane, Conversation] = {}
         self._opening = 0
@@ -237,6 +241,14 @@ class Lanes:
             else:
                 self.give(lane, of)
 
+    def look(self) -> None:
+        """See whether the server is there: hear what idle lanes have to tell, and greet it anew if none is left."""
+        if self.conversation is not None:
+            self.exchange_news(self.conversation)
+        if self.conversation is None and not self._is_closed:
+            with contextlib.suppress(TransferError):  # then there is none, which is what was asked
+                self.give(*self._connect(time.monotonic() + _LOOKS_FOR_S))
+
     def close(self) -> None:
         """Close what is idle now, and the others as they are given back."""
         self._is_closed = True
@@ -310,6 +322,7 @@ class Lanes:
     def _open_lane(self, deadline_s: float) -> tuple[Lane, Conversation]:
         """Connect and greet, again and again with growing pauses while no server answers."""
         pause_s = _FIRST_PAUSE_S
+        deadline_s = min(deadline_s, time.monotonic() + self._connect_timeout_s)
         while True:
             self._refuse_if_closed()
             try:
@@ -328,7 +341,7 @@ class Lanes:
             raise TransferTimeoutError("the server did not greet another connection in time; is it stopped?")
         try:
             connection = connect_once(self._path)
-            lane = Lane(connection, Core(is_server=False, limits=self._limits, allocate=self._bodies.allocate))
+            lane = Lane(connection, Core(is_server=False, limits=self._limits, allocate=BODIES.allocate))
             try:
                 pid = check_peer(connection, self._allowed_users)
                 lane.set_timeout(max(deadline_s - time.monotonic(), 0.05))
@@ -356,7 +369,12 @@ class Lanes:
             lane.write(lane.core.hello(introduce(greeting, is_first=known is None)))
         except PeerLostError as error:
             raise MethodUnavailableError(f"the server at unix:{self._path} is closing ({error})") from None
-        said = lane.read_greeting(deadline_s)
+        try:
+            said = lane.read_greeting(deadline_s)
+        except TransferTimeoutError:
+            raise MethodUnavailableError(
+                f"the server at unix:{self._path} takes connections and does not greet; is it starting, or stopped?"
+            ) from None
         if said is None:
             raise MethodUnavailableError(f"the server at unix:{self._path} went away while it was greeted")
         return said

@@ -126,6 +126,7 @@ class Health(_Shown):
         status: ``ok``, ``degraded`` (something was absorbed: `notes` says what) or ``closed``.
         address: of the server.
         server_pid: of the process that answered last; 0 when there is none.
+        journal: folder that transfers are recorded in; empty when they are not.
         rows_dropped: observations that could not be recorded.
         notes: what was absorbed, in sentences.
     """
@@ -133,6 +134,7 @@ class Health(_Shown):
     status: str
     address: str
     server_pid: int
+    journal: str
     rows_dropped: int
     notes: tuple[str, ...]
 
@@ -141,6 +143,7 @@ class Health(_Shown):
         rows = (
             ("address", self.address),
             ("server", f"process {self.server_pid}" if self.server_pid else "none"),
+            ("observations", self.journal or "not recorded"),
             ("observations dropped", f"{self.rows_dropped:,}"),
         )
         return ResultTable(f"Channel: {self.status}", ("what", "value"), rows, self.notes)

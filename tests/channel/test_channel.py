@@ -15,6 +15,9 @@ import pyarrow as pa
 import pytest
 
 import perfkit
+from perfkit.config.settings import PoolSettings, Settings
+from perfkit.engine.loading import Loaded
+from perfkit.engine.plan import Publication
 from perfkit.errors import (
     CodecError,
     HandlerError,
@@ -58,6 +61,17 @@ def method(request):
 def server(address):
     with perfkit.serve(echo, address) as running:
         yield running
+
+
+@pytest.fixture
+def engine_of(make_curves):
+    """An engine with curves by hand; see the fixture `make_curves`."""
+
+    def make(*lines):
+        settings = Settings(pools={"default": PoolSettings(goal="latency")})
+        return perfkit.Engine(Loaded(settings, Publication(make_curves(*lines), version=1)))
+
+    return make
 
 
 def same(one, other) -> bool:
@@ -248,10 +262,17 @@ def test_method_that_the_peer_lacks_is_not_taken(address, connect):
         assert channel.statistics().methods == {"uds": 1}
 
 
-def test_answer_larger_than_the_request_takes_its_own_method(address, connect):
+def test_without_thresholds_a_channel_takes_its_lanes(server, connect):
+    """The engine's fixed defaults take gRPC for small payloads; on a channel a socket is at hand."""
+    channel = connect()
+    channel.send(b"x")
+    assert channel.statistics().methods == {"uds": 1}
+
+
+def test_answer_larger_than_the_request_takes_its_own_method(address, connect, engine_of):
     """A small request by gRPC is answered through shared memory: the answer is fetched over a lane."""
     with perfkit.serve(lambda payload: np.zeros(3_000_000), address):
-        channel = connect()
+        channel = connect(engine=engine_of({"grpc": (1_000, 5.0), "shm_pool": (100_000, 0.1)}))
         for _ in range(2):
             assert channel.send(b"x").nbytes == 24_000_000
             time.sleep(0.3)  # the server's arena grows in the background
@@ -475,15 +496,9 @@ def test_all_lanes_in_use_is_said_in_time(address, connect):
         assert [exchange.result() for exchange in waiting] == [None, None]
 
 
-def test_engine_picks_the_method_of_each_payload(server, connect, make_curves, wait_until):
+def test_engine_picks_the_method_of_each_payload(server, connect, engine_of, wait_until):
     """Below the crossover of the curves at 150 000 bytes the socket, above it the pool."""
-    from perfkit.config.settings import PoolSettings, Settings
-    from perfkit.engine.loading import Loaded
-    from perfkit.engine.plan import Publication
-
-    settings = Settings(pools={"default": PoolSettings(goal="latency")})
-    engine = perfkit.Engine(Loaded(settings, Publication(make_curves(), version=1)))
-    channel = connect(engine=engine)
+    channel = connect(engine=engine_of())
     channel.send(np.zeros(10_000, "u1"))
     assert channel.statistics().methods == {"uds": 1}
     wait_until(lambda: channel.send(channel.empty(10)) is not None)  # the arena has been prepared

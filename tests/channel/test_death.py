@@ -69,6 +69,28 @@ def test_without_a_successor_the_error_names_the_address(server_process, connect
     assert channel.health().status == "degraded"
 
 
+def test_health_notices_a_death_and_a_return_by_itself(server_process, connect):
+    """Nobody needs to send for it: a service that asks only its health would otherwise never be ready again."""
+    server = server_process("echo")
+    channel = connect()
+    assert channel.health().server_pid == server.pid
+    server.kill()
+    assert (channel.health().status, channel.health().server_pid) == ("degraded", 0)
+    server.restart()
+    assert (channel.health().status, channel.health().server_pid) == ("ok", server.pid)
+    assert channel.send(b"x") == b"x"
+
+
+def test_dead_server_is_waited_for_no_longer_than_was_said(server_process, connect):
+    server = server_process("echo")
+    channel = connect(timeout_s=60, connect_timeout_s=0.2)
+    server.kill()
+    started = time.monotonic()
+    with pytest.raises(MethodUnavailableError, match="no server listens"):
+        channel.send(b"x")
+    assert time.monotonic() - started < 30  # not the minute that the request may take
+
+
 def test_blocks_lent_to_a_dead_server_come_back(server_process, connect, wait_until):
     server = server_process("keep")
     channel = connect(methods=["shm_pool", "uds"])

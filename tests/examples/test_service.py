@@ -165,14 +165,14 @@ def test_published_thresholds_are_taken_over_without_a_restart(service: Service,
         return engine["status"], engine["version"]
 
     assert in_force() == ("default", None)
-    assert service.infer(rows=100)[0] == 200
-    assert service.carried() == {"grpc": 1}
+    assert service.infer(rows=8192)[0] == 200
+    assert service.carried() == {"uds": 1}
     put()
     wait_until(lambda: in_force() == ("ok", 1))
     assert service.infer(rows=100)[0] == 200
-    assert service.carried() == {"grpc": 1, "uds": 1}
+    assert service.carried() == {"uds": 2}
     assert service.infer(rows=8192)[0] == 200
-    assert service.carried() == {"grpc": 1, "uds": 1, "shm_pool": 1}
+    assert service.carried() == {"uds": 2, "shm_pool": 1}
 
 
 def test_transfers_are_recorded_with_their_stages(service: Service, tmp_path: Path) -> None:
