@@ -16,7 +16,7 @@ __all__ = ["stress_command"]
 )
 @click.option("--senders", type=click.IntRange(min=1), default=200, show_default=True, help="Threads in all.")
 @click.option(
-    "--processes", type=click.IntRange(min=1), default=4, show_default=True, help="That they are spread over."
+    "--processes", type=click.IntRange(min=1), default=2, show_default=True, help="That they are spread over."
 )
 @click.option("--methods", help="Only these, such as uds,shm_pool; without it all.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of sizes, kinds and bytes.")

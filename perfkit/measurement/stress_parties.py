@@ -33,6 +33,7 @@ METHOD_WEIGHTS = {"uds": 35, "shm_pool": 45, "shm": 10, "grpc": 5, "grpc_stream"
 SMALLEST_BYTES, USUAL_BYTES, LARGEST_BYTES = 2**10, 8 * 2**20, 64 * 2**20
 _LARGEST_CALL_BYTES = 256 * 2**10
 _LARGEST_ECHO_BYTES = 2**20
+_LARGEST_COPIED_TABLE_BYTES = 2**20  # a table that travels as bytes is written into memory of its sender first
 _LARGE_SHARE, _ECHO_SHARE, _IN_PLACE_SHARE = 0.002, 0.2, 0.1
 _SOURCE_BYTES = LARGEST_BYTES + 2**20
 _TIMEOUT_S = 120.0
@@ -75,7 +76,7 @@ class Checker:
 
 
 class Sender:
-    """One thread of a client: sends one payload after the other, each by a method of its own choice."""
+    """One thread of a client: sends one payload after the other, by its method."""
 
     def __init__(self, name: str, channels: dict[str, Channel], source: np.ndarray[Any, Any], seed: str) -> None:
         self.name, self.sent, self.bytes = name, 0, 0
@@ -84,18 +85,18 @@ class Sender:
         self.latencies_ns: list[int] = []
         self._channels, self._source = channels, source
         self._random = random.Random(seed)
-        self._methods = list(channels)
-        self._weights = [METHOD_WEIGHTS[name] for name in self._methods]
+        methods = list(channels)
+        # One method for each sender: more would only mean more connections that idle.
+        [self._method] = self._random.choices(methods, [METHOD_WEIGHTS[name] for name in methods])
 
     def run(self, until_s: float) -> None:
         """Send until the time is over; what fails is counted, and the next is sent."""
         sequence = 0
         while time.monotonic() < until_s:
-            [method] = self._random.choices(self._methods, self._weights)
             try:
-                self._send(method, sequence)
+                self._send(self._method, sequence)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
-                self.errors[f"{method}: {type(error).__name__}: {error}"[:300]] += 1
+                self.errors[f"{self._method}: {type(error).__name__}: {error}"[:300]] += 1
             sequence += 1
 
     def _send(self, method: str, sequence: int) -> None:
@@ -128,7 +129,8 @@ class Sender:
             born = channel.empty(size, "uint8", timeout_s=_TIMEOUT_S)
             born[:] = piece
             return born
-        kind = self._random.randrange(3)
+        is_table_small = method.startswith("shm") or size <= _LARGEST_COPIED_TABLE_BYTES
+        kind = self._random.randrange(3 if is_table_small else 2)
         if kind == 0:
             return piece
         return piece.data if kind == 1 else pa.table({"x": piece.view(np.int64)})

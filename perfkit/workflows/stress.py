@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import select
 import subprocess
 import sys
@@ -25,6 +26,8 @@ __all__ = ["StressProgress", "stress"]
 
 _SERVER_ARENA_BYTES = 256 * 2**20
 _CLIENT_ARENA_BYTES = 128 * 2**20
+_ALLOCATOR = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Arrow's own allocator keeps memory for each of its threads, whatever perfkit does."""
 _LOOKS_EVERY_S = 0.25
 _STARTS_WITHIN_S, _ENDS_WITHIN_S = 60.0, 300.0
 """A process that says nothing for so long hangs; a send may take two minutes."""
@@ -45,7 +48,7 @@ def stress(
     *,
     seconds: float = 30.0,
     senders: int = 200,
-    processes: int = 4,
+    processes: int = 2,
     methods: Sequence[str] = SIMPLICITY_ORDER,
     seed: int = 1,
     progress: Callable[[StressProgress], None] | None = None,
@@ -129,7 +132,12 @@ class _Parties:
         command += ["--methods", self.methods, *options]
         # A session of its own: Ctrl-C reaches the driver alone, which then ends all in good order.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **_ALLOCATOR},
         )
         try:
             read_line(process, _STARTS_WITHIN_S)

@@ -33,7 +33,7 @@ def test_the_options_reach_the_test_and_the_figures_come_back(perfkit, stressed)
     assert outcome.exit_code == 0, outcome.stderr
     assert outcome.json()["verdict"] == "holds"
     assert asked == [
-        {"seconds": 2.0, "senders": 3, "processes": 3, "methods": ("uds", "shm"), "seed": 7, "progress": None}
+        {"seconds": 2.0, "senders": 3, "processes": 2, "methods": ("uds", "shm"), "seed": 7, "progress": None}
     ]
 
 
