@@ -144,8 +144,11 @@ class Exchange:
             except TransferTimeoutError:  # the answer may come yet, and then it is dropped
                 self._abandon()
                 raise
-            except BaseException:  # also Ctrl-C: nobody knows how much of the answer was read
+            except TransferError:
                 self._give_up_lane()
+                raise
+            except BaseException:  # Ctrl-C
+                self._break_off()
                 raise
             if answer is not None:
                 break
@@ -415,6 +418,13 @@ class Exchange:
         self.channel.lanes.drop(self.lane, self.conversation)
         if self.load is not None and self.load.block is not None:
             self.conversation.watch()  # other connections may be idle, and would not notice what became of the server
+
+    def _break_off(self) -> None:
+        """An interrupt came: as `_abandon`, unless the answer has been read and was lost with it."""
+        if self.has_lane and not self.lane.core.is_under_way(self.request_id):
+            self._give_up_lane()
+        else:
+            self._abandon()
 
     def _abandon(self) -> None:
         """Nobody waits for the answer any more: the lane is of use again once it has come."""

@@ -257,6 +257,22 @@ def test_interrupted_wait_leaves_a_channel_that_works(server_process, connect, w
     assert channel.send(b"again") == "slept"
 
 
+def test_interrupts_cost_no_memory(server_process, connect, wait_until):
+    """The blocks of requests that were broken off come back, on a channel with one connection, too."""
+    server_process("sleepy")
+    channel = connect(methods=["shm_pool"])
+    channel.send(b"x")
+    for _ in range(4):
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            channel.send(np.zeros(50_000))
+        timer.join()
+    wait_until(lambda: channel.statistics().arena.leased_blocks == 0)
+    assert channel.send(b"again") == "slept"
+    assert channel.statistics().reconnects == 0
+
+
 def test_dead_thread_of_a_caller_gives_its_request_back(server_process, connect, wait_until):
     """An exchange that is dropped without its answer is taken back."""
     server_process("slow")
