@@ -244,7 +244,7 @@ def _settled(pid: int | str, before: Used | None) -> Used:
     while time.monotonic() < deadline_s:
         time.sleep(0.3)
         now = _used(pid)
-        is_calm = now[1:] == used[1:] if before is None else now[1] <= before[1] and now[2] <= before[2]
+        is_calm = now[1:] == used[1:] if before is None else now[1] <= before[1] and now[2] <= before[2] + WORKERS
         used = now
         if is_calm:
             break
