@@ -53,6 +53,22 @@ class _Cancellations:
         else:
             self._peer.session.handle(event)
 
+    def fail(self, error: BaseException) -> None:
+        """A worker could not answer; the reader raises it."""
+        # Without its tracebacks: they lead to the worker's payload, and back here. Memory of the client would stay
+        # mapped until Python looks for such circles.
+        error.__context__ = error.__cause__ = None
+        self.failure, self.has_ended = error.with_traceback(None), True
+
+    def raise_failure(self) -> None:
+        """Raise what a worker could not do, and keep no hold of it."""
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
+
     def includes(self, request_id: int) -> bool:
         """Whether a request was taken back, as far as was read."""
         return self.has_ended or request_id in self.ids
@@ -119,8 +135,7 @@ class Answerer:
                     cancellations.take(event)
             if not lane.core.waits_for_body:
                 answered()
-        if cancellations.failure is not None:
-            raise cancellations.failure
+        cancellations.raise_failure()
 
     def answer(
         self, peer: Peer, message: Message, request: Request | None, chooser: Chooser
@@ -174,7 +189,7 @@ class Answerer:
         try:
             self._handle(lane, peer, message, cancellations, cancellations.includes)
         except BaseException as error:  # noqa: BLE001 - the reader raises it
-            cancellations.failure, cancellations.has_ended = error, True
+            cancellations.fail(error)
             lane.stop_reading()
         finally:
             lane.end_apart()

@@ -7,6 +7,7 @@ follows the rules, `mutate` breaks some of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import random
@@ -21,7 +22,6 @@ __all__ = ["NOISE", "Piece", "mutate", "split", "valid_pieces"]
 
 OFTEN_BROKEN = (0.02, 0.05, 0.15, 0.5)
 SHARE_OF_LARGE_BODIES = 0.01
-META = get_codec("binary", "raw").encode(b"payload").meta
 REQUEST, FETCH = bytes([frames.REQUEST]), bytes([frames.FETCH])
 NOISE = random.Random(0).randbytes(2**20)
 
@@ -106,7 +106,6 @@ def valid_pieces(chance: random.Random, *, to_server: bool, count: int, first_id
 def _message(chance: random.Random, op: int, request_id: int, regions: int, flags: tuple[int, ...]) -> Piece:
     carriers = (frames.NOTHING, frames.BYTES, frames.BYTES, frames.SEGMENT, frames.IN_BLOCK)
     carrier = chance.choice(carriers if regions else carriers[:-1])
-    meta = META if op == frames.REPLY else b"\0\0" + META
     descriptors, body, region, offset = (), b"", 0, 0
     body_bytes = chance.choice((0, 1, 63, 64, 65, 1000, 9000))
     if carrier == frames.BYTES:
@@ -114,11 +113,13 @@ def _message(chance: random.Random, op: int, request_id: int, regions: int, flag
             body_bytes = chance.randrange(100_000, 400_000)
         body = NOISE[:body_bytes] + bytes(-body_bytes % ALIGNMENT)
     elif carrier == frames.NOTHING:
-        body_bytes, meta = 0, (b"" if op == frames.REPLY else b"\0\0")
+        body_bytes = 0
     elif carrier == frames.IN_BLOCK:
         region, offset, body_bytes = regions, chance.choice((0, 64, 2048)), min(body_bytes, 1000)
     else:
         region, body_bytes, descriptors = 4096, min(body_bytes, 1000), ("region",)
+    meta = b"" if carrier == frames.NOTHING else _meta_of(body_bytes)
+    meta = meta if op == frames.REPLY else b"\0\0" + meta
     header = pack_header(
         op,
         request_id,
@@ -132,6 +133,12 @@ def _message(chance: random.Random, op: int, request_id: int, regions: int, flag
         time_ns=chance.choice((0, 10**6, 10**9)),
     )
     return Piece(pack_frame(header, meta) + body, descriptors)
+
+
+@functools.lru_cache(maxsize=64)
+def _meta_of(body_bytes: int) -> bytes:
+    """The description of a payload of so many bytes, so that its receiver can read it."""
+    return get_codec("binary", "raw").encode(NOISE[:body_bytes]).meta
 
 
 def _control(chance: random.Random, to_server: bool, request_id: int, regions: int) -> bytes:
