@@ -36,7 +36,7 @@ def run_command(
     page shows where.
     """
     given = read_parameters(parameters)
-    from perfkit.report.runner import run_pipeline
+    from perfkit.report.running.runner import run_pipeline
 
     kept = "what was measured is kept in the lake, the report shows how far it came, and the same command goes on"
     with interruptible(kept), progress_bar() as progress:

@@ -9,6 +9,7 @@ from typing import Any
 
 from perfkit.config.curves import ANY
 from perfkit.config.fingerprint import collect_fingerprint, differences
+from perfkit.config.pipelines import read_pipelines
 from perfkit.config.settings import Settings, read_settings
 from perfkit.config.thresholds import Thresholds, load_thresholds
 from perfkit.errors import ConfigError
@@ -74,6 +75,8 @@ def check(path: str | Path = "perfkit.toml") -> CheckResult:
     methods = _measured_methods(thresholds) if thresholds else ()
     settings = read_settings(path, measured_methods=methods)
     findings = [_settings_finding(path.name, settings)]
+    if pipelines := read_pipelines(path):
+        findings.append(Finding(path.name, "ok", f"{plural(len(pipelines), 'pipeline')}: {', '.join(pipelines)}"))
     if thresholds is None:
         message = "nothing is published, the defaults hold; `perfkit run` measures and publishes"
         findings.append(Finding(thresholds_path.name, "note", message))

@@ -121,7 +121,7 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
             column, what was got and what is allowed.
     """
     source = read_source(path, advice="`perfkit init` writes one")
-    source.refuse_unknown("", source.body, ("engine", "pools", "publish", "lake"))
+    source.refuse_unknown("", source.body, ("engine", "pools", "publish", "lake", "pipelines"))
     engine = source.table(source.body, "", "engine")
     source.refuse_unknown("engine", engine, _ENGINE_KEYS)
     mode = _choice(source, "engine", engine, "mode", MODES, "decide")

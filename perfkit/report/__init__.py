@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from perfkit.report.charts import regret_chart as regret_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
-    from perfkit.report.lake_versions import open_recorded as open_recorded
-    from perfkit.report.lake_versions import record_versions as record_versions
-    from perfkit.report.records import record as record
-    from perfkit.report.rendering import use_charts as use_charts
+    from perfkit.report.notebook.lake_versions import open_recorded as open_recorded
+    from perfkit.report.notebook.lake_versions import record_versions as record_versions
+    from perfkit.report.notebook.records import record as record
+    from perfkit.report.notebook.rendering import use_charts as use_charts
+    from perfkit.report.notebook.verdicts import Verdict as Verdict
+    from perfkit.report.notebook.verdicts import analysis_verdict as analysis_verdict
+    from perfkit.report.notebook.verdicts import benchmark_verdict as benchmark_verdict
+    from perfkit.report.notebook.verdicts import publish_verdict as publish_verdict
+    from perfkit.report.notebook.verdicts import ranges_verdict as ranges_verdict
     from perfkit.report.results import NotebookResult as NotebookResult
     from perfkit.report.results import PipelineResult as PipelineResult
-    from perfkit.report.runner import run_pipeline as run_pipeline
-    from perfkit.report.verdicts import Verdict as Verdict
-    from perfkit.report.verdicts import analysis_verdict as analysis_verdict
-    from perfkit.report.verdicts import benchmark_verdict as benchmark_verdict
-    from perfkit.report.verdicts import publish_verdict as publish_verdict
-    from perfkit.report.verdicts import ranges_verdict as ranges_verdict
+    from perfkit.report.running.runner import run_pipeline as run_pipeline
 
 _HOMES = {
     "NotebookResult": "results",
     "PipelineResult": "results",
-    "Verdict": "verdicts",
-    "analysis_verdict": "verdicts",
-    "benchmark_verdict": "verdicts",
+    "Verdict": "notebook.verdicts",
+    "analysis_verdict": "notebook.verdicts",
+    "benchmark_verdict": "notebook.verdicts",
     "comparison_chart": "charts",
     "latency_chart": "charts",
     "profile_chart": "charts",
-    "publish_verdict": "verdicts",
+    "publish_verdict": "notebook.verdicts",
     "ranges_chart": "charts",
-    "ranges_verdict": "verdicts",
+    "ranges_verdict": "notebook.verdicts",
     "ratios_chart": "charts",
     "regret_chart": "charts",
-    "open_recorded": "lake_versions",
-    "record": "records",
-    "record_versions": "lake_versions",
-    "run_pipeline": "runner",
+    "open_recorded": "notebook.lake_versions",
+    "record": "notebook.records",
+    "record_versions": "notebook.lake_versions",
+    "run_pipeline": "running.runner",
     "stages_chart": "charts",
     "tails_chart": "charts",
-    "use_charts": "rendering",
+    "use_charts": "notebook.rendering",
 }
 
 __all__ = [*_HOMES]

@@ -9,13 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perfkit.report.records import Record
+from perfkit.report.notebook.records import Record
 from perfkit.tables import ResultTable
 from perfkit.units import format_duration
 
-__all__ = ["RUN_FILE", "NotebookResult", "PipelineProgress", "PipelineResult", "read_run", "write_run"]
+__all__ = [
+    "NOTEBOOK_STATUSES",
+    "RUN_FILE",
+    "NotebookResult",
+    "PipelineProgress",
+    "PipelineResult",
+    "read_run",
+    "write_run",
+]
 
 RUN_FILE = "run.json"
+NOTEBOOK_STATUSES = ("complete", "not run", "interrupted", "timed out", "out of memory", "failed")
+"""How a notebook can end; an incomplete run has the status of the notebook that ended it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,12 +43,18 @@ class NotebookResult:
     """How one notebook went.
 
     Args:
-        name: file name without its ending.
-        status: "complete", "failed", "timed out", "interrupted" or "not run".
-        seconds: how long it ran.
+        name: file name of the notebook without its ending.
+        status: one of `NOTEBOOK_STATUSES`.
+        seconds: how long it ran, with everything around it.
         error: the last line of its traceback, or why it ended; empty when it completed.
         records: its headline figures.
         versions: versions of the lake's tables that it read, by table; they are pinned while the report is there.
+        point: its parameters from the pipeline's grid, by name; empty without a grid.
+        page: file name of its page and of the executed notebook, without their ending; `name` when empty.
+        attempts: how often it was run, 0 for one that was not.
+        own_seconds: how long its own cells took, of `seconds`.
+        peak_memory_bytes: the most resident memory that it was seen to take, with its processes; None where unknown.
+        notes: what a reader of its figures should know, a sentence each.
     """
 
     name: str
@@ -47,6 +63,27 @@ class NotebookResult:
     error: str = ""
     records: tuple[Record, ...] = ()
     versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    point: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    page: str = ""
+    attempts: int = 0
+    own_seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name, with the point of the grid where there is one.
+
+        >>> NotebookResult("30_tune", "complete", point={"goal": "latency"}).title
+        '30_tune (goal = latency)'
+        """
+        point = ", ".join(f"{name} = {value}" for name, value in self.point.items())
+        return f"{self.name} ({point})" if point else self.name
+
+    @property
+    def page_name(self) -> str:
+        """File name of its page, without its ending."""
+        return self.page or self.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +93,7 @@ class PipelineResult:
     Args:
         run_id: name of the report's folder.
         pipeline: what was run.
-        status: "running", "complete", "failed", "timed out" or "interrupted".
+        status: "running", or how the worst of its notebooks ended: one of `NOTEBOOK_STATUSES`.
         started_at: ISO 8601, UTC.
         seconds: how long it ran.
         report_path: the report's folder.
@@ -66,6 +103,8 @@ class PipelineResult:
         git_revision: revision of the caller's folder; empty outside a repository.
         notebooks: in the order in which they ran.
         not_published: why nothing was published, in a few words; empty where something was, or it came not so far.
+        installed: versions of what computed the figures, by name: Python, perfkit and the libraries beneath.
+        started_by: "person", or "schedule" for a run that a timer started.
     """
 
     run_id: str
@@ -80,11 +119,13 @@ class PipelineResult:
     git_revision: str
     notebooks: tuple[NotebookResult, ...]
     not_published: str = ""
+    installed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    started_by: str = "person"
 
     def to_table(self) -> ResultTable:
         """One row per notebook; where the report is, below."""
         rows = tuple(
-            (one.name, one.status, format_duration(one.seconds * 1e9) if one.seconds else "", one.error)
+            (one.title, one.status, format_duration(one.seconds * 1e9) if one.seconds else "", one.error)
             for one in self.notebooks
         )
         published = "" if self.published_version is None else f"; published version {self.published_version}"
@@ -126,7 +167,9 @@ def read_run(folder: Path) -> PipelineResult:
     """
     plain = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     notebooks = tuple(
-        NotebookResult(**{**one, "records": tuple(Record(**kept) for kept in one["records"])})
+        NotebookResult(
+            **{**one, "records": tuple(Record(**kept) for kept in one["records"]), "notes": tuple(one.get("notes", ()))}
+        )
         for one in plain["notebooks"]
     )
     paths = {"report_path": folder, "thresholds_path": (folder / plain["thresholds_path"]).resolve()}

@@ -14,11 +14,11 @@ import pytest
 
 from perfkit.config.curves import CurveSet
 from perfkit.report import latency_chart, profile_chart, ranges_chart, ratios_chart, stages_chart, tails_chart
-from perfkit.report.index import write_index
-from perfkit.report.page import write_page
-from perfkit.report.records import Record
-from perfkit.report.rendering import chart_figure
+from perfkit.report.notebook.records import Record
+from perfkit.report.notebook.rendering import chart_figure
 from perfkit.report.results import NotebookResult, PipelineResult, write_run
+from perfkit.report.site.index import write_index
+from perfkit.report.site.page import write_page
 from perfkit.tables import ResultTable
 from perfkit.workflows.analyse import analyse
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import perfkit.report.runner as runner
+import perfkit.report.running.runner as runner
 from perfkit.errors import ReportError
 from perfkit.report.results import NotebookResult, PipelineResult
 

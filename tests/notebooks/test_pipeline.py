@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from perfkit import Engine, open_lake
 from perfkit.lake.maintenance import maintain
 from perfkit.report import NotebookResult, PipelineResult, run_pipeline
-from perfkit.report.records import Record
+from perfkit.report.notebook.records import Record
 from perfkit.workflows.tune import fit_run
 
 FOLDER = Path(__file__).parents[2] / "notebooks"

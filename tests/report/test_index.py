@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfkit.report.index import write_index
-from perfkit.report.records import Record
+from perfkit.report.notebook.records import Record
 from perfkit.report.results import RUN_FILE, NotebookResult, PipelineResult, write_run
+from perfkit.report.site.index import write_index
 
 
 def keep_run(folder: Path, run_id: str, status: str, *, name: str = "", error: str = "") -> None:

@@ -12,8 +12,8 @@ import pytest
 from perfkit.errors import ReportError
 from perfkit.learn import Fit
 from perfkit.report import latency_chart, ranges_chart
-from perfkit.report.page import write_page
-from perfkit.report.rendering import chart_figure
+from perfkit.report.notebook.rendering import chart_figure
+from perfkit.report.site.page import write_page
 
 EXTERNAL = re.compile(r"""(?:src|href|action|poster)\s*=\s*["']?(?:https?:)?//|url\(\s*["']?https?:|@import""", re.I)
 

@@ -16,7 +16,7 @@ from perfkit.lake import Lake, open_lake
 from perfkit.lake.maintenance import maintain
 from perfkit.lake.pins import active_pins
 from perfkit.report import run_pipeline
-from perfkit.report.lake_versions import LakeVersions, open_recorded
+from perfkit.report.notebook.lake_versions import LakeVersions, open_recorded
 from perfkit.report.results import read_run
 
 WriteNotebook = Callable[[str, list[str]], Path]

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from perfkit.errors import InputError
-from perfkit.report.records import RECORD_MIMETYPE, Record, read_records
+from perfkit.report.notebook.records import RECORD_MIMETYPE, Record, read_records
 
 
 def notebook_with(*records: Record) -> nbformat.NotebookNode:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perfkit.report.page import TEMPLATES
 from perfkit.report.results import RUN_FILE, PipelineResult, read_run
+from perfkit.report.site.page import TEMPLATES
 from perfkit.units import format_duration
 
 __all__ = ["write_index"]

@@ -1,4 +1,6 @@
-"""Execute one notebook, in a process of its own: `python -m perfkit.report.execute INPUT OUTPUT` (parameters on stdin).
+"""Execute one notebook, in a process of its own.
+
+`python -m perfkit.report.running.execute INPUT OUTPUT`, with the parameters on standard input.
 
 The runner holds the other end of standard input: when it goes away, however it ends, this process stops the notebook's
 kernel and leaves.

@@ -18,17 +18,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.errors import InputError, LakeError, ReportError, UnknownNameError
-from perfkit.report.execute import SHUTDOWN_S
-from perfkit.report.index import write_index
-from perfkit.report.lake_versions import LakeVersions, read_versions
-from perfkit.report.page import failure_of, write_page
-from perfkit.report.parameters import declared_parameters, notebook_parameters
-from perfkit.report.recomputing import at_versions_of, earlier_parameters, find_report
-from perfkit.report.records import read_records
-from perfkit.report.rendering import REPORT_VARIABLE
+from perfkit.report.notebook.lake_versions import LakeVersions, read_versions
+from perfkit.report.notebook.records import read_records
+from perfkit.report.notebook.rendering import REPORT_VARIABLE
 from perfkit.report.results import NotebookResult, PipelineProgress, PipelineResult, write_run
+from perfkit.report.running.execute import SHUTDOWN_S
+from perfkit.report.running.parameters import declared_parameters, notebook_parameters
+from perfkit.report.running.recomputing import at_versions_of, earlier_parameters, find_report
+from perfkit.report.site.index import write_index
+from perfkit.report.site.notebook_page import write_notebook_page
+from perfkit.report.site.page import failure_of
 
 __all__ = ["PIPELINES", "Pipeline", "run_pipeline"]
 
@@ -191,20 +191,12 @@ def _run_one(
     read = read_versions(notebook)
     if read is not None:
         _pin(read, run, source)
-    facts = {
-        "Notebook": source.name,
-        "Started": run.started_at,
-        "Duration": f"{seconds:g} s",
-        "Parameters": ", ".join(f"{name} = {value}" for name, value in parameters.items()) or "defaults",
-        **({} if read is None else {"Lake versions": str(read).partition(": ")[2]}),
-        "Git revision": run.git_revision or "none",
-        **{f"Host {name}": value for name, value in collect_fingerprint().items()},
-    }
-    write_page(notebook, target.with_suffix(".html"), run_id=run.run_id, facts=facts, error=error)
+    versions = {} if read is None else read.versions
+    result = NotebookResult(source.stem, status, seconds, error, read_records(notebook), versions, attempts=1)
+    write_notebook_page(run, result, notebook, parameters)
     if status == "complete":
         log.unlink()
-    versions = {} if read is None else read.versions
-    return NotebookResult(source.stem, status, seconds, error, read_records(notebook), versions)
+    return result
 
 
 def _pin(read: LakeVersions, run: PipelineResult, source: Path) -> None:
@@ -238,7 +230,7 @@ def _execute(
     timeout_s: float,
     tell: Callable[[float], None],
 ) -> str:
-    command = [sys.executable, "-m", "perfkit.report.execute", str(source), str(target)]
+    command = [sys.executable, "-m", "perfkit.report.running.execute", str(source), str(target)]
     began = time.monotonic()
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches this process alone, which then stops the notebook in order.

@@ -1,0 +1,1 @@
+"""Run notebooks as a pipeline: check what they are given, execute each in a process of its own."""
