@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.lake_versions import open_recorded as open_recorded
     from perfkit.report.notebook.lake_versions import record_versions as record_versions
     from perfkit.report.notebook.records import record as record
-    from perfkit.report.notebook.rendering import use_charts as use_charts
+    from perfkit.report.notebook.rendering import prepare_notebook as prepare_notebook
     from perfkit.report.notebook.verdicts import Verdict as Verdict
     from perfkit.report.notebook.verdicts import analysis_verdict as analysis_verdict
     from perfkit.report.notebook.verdicts import benchmark_verdict as benchmark_verdict
@@ -38,6 +38,7 @@ _HOMES = {
     "benchmark_verdict": "notebook.verdicts",
     "comparison_chart": "charts",
     "latency_chart": "charts",
+    "prepare_notebook": "notebook.rendering",
     "profile_chart": "charts",
     "publish_verdict": "notebook.verdicts",
     "ranges_chart": "charts",
@@ -50,7 +51,6 @@ _HOMES = {
     "run_pipeline": "running.runner",
     "stages_chart": "charts",
     "tails_chart": "charts",
-    "use_charts": "notebook.rendering",
 }
 
 __all__ = [*_HOMES]

@@ -23,8 +23,8 @@ WriteNotebook = Callable[[str, list[str]], Path]
 CHART = """\
 import altair
 import polars
-from perfkit.report import record, use_charts
-use_charts()
+from perfkit.report import prepare_notebook, record
+prepare_notebook()
 altair.Chart(polars.DataFrame({"x": [1, 2]})).mark_point().encode(x="x").properties(description="Two points.")"""
 WAITING = """\
 import os, pathlib, time

@@ -12,22 +12,36 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from perfkit.errors import InputError
 from perfkit.report.theme import LIGHT_CONFIG
 
 if TYPE_CHECKING:
     from altair.theme import ThemeConfig
 
-__all__ = ["REPORT_VARIABLE", "chart_figure", "use_charts"]
+__all__ = ["NOTEBOOKS_VARIABLE", "REPORT_VARIABLE", "chart_figure", "in_report", "prepare_notebook"]
+
+NOTEBOOKS_VARIABLE = "PERFKIT_NOTEBOOKS"
+"""Environment variable that names the project's notebooks folder, for notebooks that a scheduler copies elsewhere."""
 
 REPORT_VARIABLE = "PERFKIT_REPORT"
 """Environment variable that the runner sets for the notebooks that it executes."""
 
+_OPENED_VARIABLE = "JPY_SESSION_NAME"  # set by Jupyter's server for kernels of notebooks that somebody opened
 
-def use_charts() -> None:
-    """Draw charts the way this notebook is run: for a report under `perfkit run`, otherwise as offline widgets.
+
+def prepare_notebook() -> None:
+    """Make a notebook ready: its charts, and the folder that its relative paths start from.
+
+    Charts become figures of the report under `perfkit run`, otherwise offline widgets. A scheduler such as
+    jupyter-scheduler runs a copy of the notebook in a folder of its own; there the kernel goes to the folder that
+    `PERFKIT_NOTEBOOKS` names, so that `../data/lake` is the project's. A notebook that somebody has opened stays where
+    it is.
+
+    Raises:
+        InputError: `PERFKIT_NOTEBOOKS` names no folder.
 
     >>> import altair
-    >>> use_charts()
+    >>> prepare_notebook()
     >>> altair.renderers.active
     'jupyter'
     """
@@ -35,10 +49,29 @@ def use_charts() -> None:
 
     alt.theme.register("perfkit", enable=True)(_theme)
     alt.renderers.register("perfkit", _render)
-    if os.environ.get(REPORT_VARIABLE):
+    if in_report():
         alt.renderers.enable("perfkit")
     else:
         alt.renderers.enable("jupyter", offline=True)
+        _return_to_project()
+
+
+def in_report() -> bool:
+    """Whether `perfkit run` executes this notebook for a report: there is no front end that could run a widget."""
+    return bool(os.environ.get(REPORT_VARIABLE))
+
+
+def _return_to_project() -> None:
+    named = os.environ.get(NOTEBOOKS_VARIABLE)
+    if not named or _OPENED_VARIABLE in os.environ:
+        return
+    try:
+        os.chdir(named)
+    except OSError as error:
+        raise InputError(
+            f"{NOTEBOOKS_VARIABLE} == {named!r}, must be the project's notebooks folder ({error.strerror}): "
+            "set it to that, or remove it from the environment"
+        ) from error
 
 
 def _theme() -> ThemeConfig:
