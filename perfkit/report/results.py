@@ -105,6 +105,7 @@ class PipelineResult:
         not_published: why nothing was published, in a few words; empty where something was, or it came not so far.
         installed: versions of what computed the figures, by name: Python, perfkit and the libraries beneath.
         started_by: "person", or "schedule" for a run that a timer started.
+        fingerprint: the host that was measured, as `perfkit.config.fingerprint` describes it; empty where unknown.
     """
 
     run_id: str
@@ -121,6 +122,7 @@ class PipelineResult:
     not_published: str = ""
     installed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started_by: str = "person"
+    fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_table(self) -> ResultTable:
         """One row per notebook; where the report is, below."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.errors import InputError, LakeError, ReportError, UnknownNameError
 from perfkit.report.notebook.lake_versions import LakeVersions, read_versions
 from perfkit.report.notebook.records import read_records
@@ -126,6 +127,7 @@ def _begin(name: str, parameters: Mapping[str, Any], notebooks: list[str], repor
         published_version=None,
         parameters=parameters,
         git_revision=_git_revision(),
+        fingerprint=collect_fingerprint(),
         notebooks=tuple(NotebookResult(notebook, "not run") for notebook in notebooks),
     )
 
