@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.report.notebook.records import Record
+from perfkit.report.whole_files import write_whole
 from perfkit.tables import ResultTable
 from perfkit.units import format_duration
 
@@ -106,6 +107,7 @@ class PipelineResult:
         installed: versions of what computed the figures, by name: Python, perfkit and the libraries beneath.
         started_by: "person", or "schedule" for a run that a timer started.
         fingerprint: the host that was measured, as `perfkit.config.fingerprint` describes it; empty where unknown.
+        notes: what went wrong around the notebooks, a sentence each; none of it changes the status.
     """
 
     run_id: str
@@ -123,6 +125,12 @@ class PipelineResult:
     installed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started_by: str = "person"
     fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Titles of the notebooks that did not run, because one before them did not complete."""
+        return tuple(one.title for one in self.notebooks if one.status == "not run")
 
     def to_table(self) -> ResultTable:
         """One row per notebook; where the report is, below."""
@@ -130,12 +138,12 @@ class PipelineResult:
             (one.title, one.status, format_duration(one.seconds * 1e9) if one.seconds else "", one.error)
             for one in self.notebooks
         )
+        left_out = f"left out, because what comes before failed: {', '.join(self.left_out)}" if self.left_out else ""
+        remarks = [f"{one.title}: {note}" for one in self.notebooks for note in one.notes]
         published = "" if self.published_version is None else f"; published version {self.published_version}"
         published = f"; not published: {self.not_published}" if self.not_published else published
-        notes = (
-            f"{self.status} after {format_duration(self.seconds * 1e9)}{published}",
-            f"report: {self.report_path}",
-        )
+        outcome = f"{self.status} after {format_duration(self.seconds * 1e9)}{published}"
+        notes = tuple(filter(None, (outcome, left_out, *remarks, *self.notes, f"report: {self.report_path}")))
         columns = ("notebook", "status", "time", "error")
         return ResultTable(f"Pipeline {self.pipeline}", columns, rows, notes, align_right=(2,))
 
@@ -152,12 +160,16 @@ class PipelineResult:
 
 
 def write_run(result: PipelineResult) -> None:
-    """Keep the result beside its pages, for the index."""
+    """Keep the result beside its pages, for the index, in one step.
+
+    Raises:
+        OSError: it could not be written; what was there is as it was.
+    """
     places = {"report_path": result.report_path, "thresholds_path": result.thresholds_path}
     # Relative to the file itself: a report tells nothing of where its author keeps things.
     relative = {name: os.path.relpath(place, result.report_path) for name, place in places.items()}
     text = json.dumps({**result.to_plain(), **relative}, indent=1, ensure_ascii=False)
-    (result.report_path / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+    write_whole(result.report_path / RUN_FILE, text + "\n")
 
 
 def read_run(folder: Path) -> PipelineResult:
@@ -175,4 +187,4 @@ def read_run(folder: Path) -> PipelineResult:
         for one in plain["notebooks"]
     )
     paths = {"report_path": folder, "thresholds_path": (folder / plain["thresholds_path"]).resolve()}
-    return PipelineResult(**{**plain, **paths, "notebooks": notebooks})
+    return PipelineResult(**{**plain, **paths, "notebooks": notebooks, "notes": tuple(plain.get("notes", ()))})
