@@ -1,34 +1,57 @@
-"""The index lists every run, whatever state it is in."""
+"""The site lists every run, whatever state it is in, and says how each report stands."""
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from perfkit.report.notebook.records import Record
 from perfkit.report.results import RUN_FILE, NotebookResult, PipelineResult, write_run
-from perfkit.report.site.index import write_index
+from perfkit.report.running.locks import hold_run
+from perfkit.report.site.runs import read_runs
+from perfkit.report.site.standing import standings
+from perfkit.report.site.writing import write_site
+
+NOW = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 
 
-def keep_run(folder: Path, run_id: str, status: str, *, name: str = "", error: str = "") -> None:
+def keep_run(
+    folder: Path, run_id: str, status: str, *, name: str = "", error: str = "", **facts: Any
+) -> PipelineResult:
+    record = Record("edge", 98_304.0 + 4_096 * len(list(folder.iterdir())), 90_000, 120_000, "bytes")
+    plain: dict[str, Any] = {
+        "pipeline": "quick",
+        "started_at": "2026-11-20T10:04:00+00:00",
+        "notebooks": (NotebookResult("10_benchmark", status, 61.5, error, (record,)),),
+        **facts,
+    }
     run = PipelineResult(
         run_id=run_id,
-        pipeline="quick",
         status=status,
-        started_at="2026-11-20T21:04:00+00:00",
         seconds=61.5,
         report_path=folder / (name or run_id),
         thresholds_path=folder / "thresholds.toml",
         published_version=None,
         parameters={},
         git_revision="abc1234",
-        notebooks=(NotebookResult("10_benchmark", status, 61.5, error, (Record("edge", 98_304.0, unit="bytes"),)),),
+        **plain,
     )
     run.report_path.mkdir()
     write_run(run)
+    return run
+
+
+def days_ago(days: float) -> str:
+    return (NOW - datetime.timedelta(days=days)).isoformat(timespec="seconds")
 
 
 def index_of(folder: Path) -> str:
-    write_index(folder)
+    write_site(folder, NOW)
     return (folder / "index.html").read_text()
 
 
@@ -37,13 +60,15 @@ def test_without_a_run_it_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 def test_runs_are_newest_first_with_their_figures_and_failures(tmp_path: Path) -> None:
-    keep_run(tmp_path, "20260101", "complete")
-    keep_run(tmp_path, "20260102", "failed", error="ValueError: <broken>")
+    keep_run(tmp_path, "20260101", "complete", started_at=days_ago(3))
+    keep_run(tmp_path, "20260102", "complete", started_at=days_ago(2))
+    keep_run(tmp_path, "20260103", "failed", error="ValueError: <broken>\nand more", started_at=days_ago(1))
     text = index_of(tmp_path)
-    assert text.index("20260102") < text.index("20260101")
-    assert 'href="20260101/10_benchmark.html"' in text
-    assert "ValueError: &lt;broken&gt;" in text
-    assert "96KiB" in text
+    table = text[text.index("<tbody>") :]
+    assert table.index("20260103") < table.index("20260102") < table.index("20260101")
+    assert 'href="20260101/index.html"' in text
+    assert "10_benchmark: ValueError: &lt;broken&gt;</td>" in text
+    assert "edge over 2 runs: first 96KiB, last 100KiB" in text
     assert "61.5s" in text
 
 
@@ -52,7 +77,7 @@ def test_latest_and_copies_are_not_listed_again(tmp_path: Path) -> None:
     keep_run(tmp_path, "20260103", "complete", name="sample")
     (tmp_path / "latest").symlink_to("20260101")
     text = index_of(tmp_path)
-    assert text.count('class="status') == 1
+    assert text.count("<tr data-status") == 1
     assert "20260103" not in text
 
 
@@ -61,5 +86,114 @@ def test_a_damaged_run_is_named_and_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "20260102").mkdir()
     (tmp_path / "20260102" / RUN_FILE).write_text("{")
     text = index_of(tmp_path)
-    assert "20260101/10_benchmark.html" in text
-    assert "Not readable: 20260102" in text
+    assert "20260101/index.html" in text
+    assert "Not readable:</strong> 20260102" in text
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_counts_as_a_failure(tmp_path: Path) -> None:
+    running = keep_run(tmp_path, "20260101", "running", notebooks=())
+    with hold_run(running.report_path):
+        assert [one.run.status for one in read_runs(tmp_path, NOW)[0]] == ["running"]
+    (lost,), _ = read_runs(tmp_path, NOW)
+    assert lost.run.status == "lost"
+    assert "its process is gone" in index_of(tmp_path)
+    assert "This run was lost" in (tmp_path / "20260101" / "index.html").read_text()
+
+
+def test_a_run_dated_in_the_future_is_named_and_is_not_the_last(tmp_path: Path) -> None:
+    keep_run(tmp_path, "20260101", "complete", started_at=days_ago(1))
+    keep_run(tmp_path, "20270101", "failed", started_at=days_ago(-30))
+    text = index_of(tmp_path)
+    assert "Dated in the future:</strong> 20270101" in text
+    (standing,) = standings(read_runs(tmp_path, NOW)[0], {}, NOW)
+    assert standing.last is not None
+    assert standing.last.run.run_id == "20260101"
+    assert standing.last_failed is None
+
+
+@pytest.fixture
+def scheduled(tmp_path: Path) -> Path:
+    """A project with a report that is due every day at noon, and its reports folder."""
+    (tmp_path / "perfkit.toml").write_text('[pipelines.nightly]\nnotebooks = ["30_tune"]\nschedule = "0 12 * * *"\n')
+    (tmp_path / "reports").mkdir()
+    return tmp_path / "reports"
+
+
+def test_a_due_time_without_a_run_is_missed_and_old_figures_are_stale(scheduled: Path) -> None:
+    noon = NOW.astimezone().replace(hour=12) - datetime.timedelta(days=8)
+    for day in (0, 1, 2, 5):
+        moment = noon + datetime.timedelta(days=day, minutes=1)
+        start = moment.astimezone(datetime.UTC).isoformat(timespec="seconds")
+        keep_run(scheduled, f"run{day}", "complete", pipeline="nightly", started_at=start, started_by="schedule")
+    (standing,) = _standings(scheduled, noon + datetime.timedelta(days=6, minutes=5))
+    assert [(due - noon).days for due in standing.missed] == [3, 4]  # that of day 6 has its minutes of grace
+    assert not standing.is_stale(noon + datetime.timedelta(days=6, hours=11))
+    assert standing.is_stale(noon + datetime.timedelta(days=6, hours=13))
+    assert (standing.due[0] - noon).days == 7
+    write_site(scheduled, noon + datetime.timedelta(days=7, hours=1))
+    text = (scheduled / "index.html").read_text()
+    assert "4 missed" in text
+    assert "Stale.</strong>" in text
+
+
+def test_a_scheduled_report_that_never_ran_is_listed_and_a_broken_schedule_is_told(scheduled: Path) -> None:
+    (standing,) = _standings(scheduled, NOW)
+    assert (standing.last, standing.missed, len(standing.due)) == (None, (), 5)
+    settings = scheduled.parent / "perfkit.toml"
+    settings.write_text(settings.read_text().replace("0 12", "0 99"))
+    assert "99" in index_of(scheduled)
+    settings.write_text("[pipelines")
+    text = index_of(scheduled)
+    assert "No schedule is known." in text
+    assert str(scheduled.parent) not in text
+
+
+def _standings(folder: Path, now: datetime.datetime) -> list[Any]:
+    from perfkit.config.pipelines import load_pipelines
+
+    return standings(read_runs(folder, now)[0], load_pipelines(folder.parent / "perfkit.toml"), now)
+
+
+def test_only_pages_that_are_out_of_date_are_written(tmp_path: Path) -> None:
+    keep_run(tmp_path, "20260101", "complete", started_at=days_ago(5))
+    keep_run(tmp_path, "20260102", "complete", started_at=days_ago(4))
+    keep_run(tmp_path, "20260103", "complete", started_at=days_ago(3))
+    assert write_site(tmp_path, NOW) == 3
+    assert write_site(tmp_path, NOW) == 0
+    keep_run(tmp_path, "20260104", "failed", started_at=days_ago(2))
+    assert write_site(tmp_path, NOW) == 2  # the new one, and the one before with its link to it
+    page = (tmp_path / "20260103" / "index.html").read_text()
+    assert 'rel="next" href="../20260104/index.html"' in page
+    os.utime(tmp_path / "20260101" / RUN_FILE)
+    assert write_site(tmp_path, NOW) == 1
+
+
+def test_a_page_of_a_run_says_what_it_was_made_from_and_how_to_run_it_again(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    notebook = NotebookResult(
+        "30_tune",
+        "complete",
+        90.0,
+        "",
+        (),
+        {"transfers": 12},
+        {"goal": "latency"},
+        "30_tune--goal-latency",
+        2,
+        80.0,
+        900 * 2**20,
+        ("The memory was sampled.",),
+    )
+    keep_run(
+        folder, "20260101", "complete", notebooks=(notebook,), installed={"numpy": "2.1"}, fingerprint={"cpu": "EPYC"}
+    )
+    parameters = {"metadata": {"tags": ["parameters"]}, "source": ["versions = ''\n"]}
+    (folder / "20260101" / "30_tune--goal-latency.ipynb").write_text(json.dumps({"cells": [parameters]}))
+    write_site(folder, NOW)
+    text = (folder / "20260101" / "index.html").read_text()
+    for told in ("goal = latency", "transfers 12", "numpy 2.1", "EPYC", "900MiB", "The memory was sampled.", "abc1234"):
+        assert told in text
+    assert "perfkit run --again reports/20260101" in text
+    assert "perfkit run quick --as-of reports/20260101" in text
+    assert str(tmp_path) not in text

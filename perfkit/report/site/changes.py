@@ -101,8 +101,8 @@ class FigureChange:
             return ""
         percent = 100 * self.relative
         digits = 0 if abs(percent) >= 10 else 1
-        text = f"{percent:+.{digits}f}%"
-        return "0%" if float(text[:-1]) == 0 else text
+        rounded = math.floor(abs(percent) * 10**digits + 0.5) / 10**digits  # halves away from zero, as in the browser
+        return f"{'-' if percent < 0 else '+'}{rounded:.{digits}f}%" if rounded else "0%"
 
     @property
     def verdict(self) -> str:
@@ -239,6 +239,8 @@ def changes_between(before: PipelineResult, after: PipelineResult) -> RunChanges
     for key in keys:
         title = (later.get(key) or earlier[key])[0]
         kept = [found[key][1] if key in found else None for found in (earlier, later)]
+        if any(one is None and key[0] in _unfinished(run) for one, run in zip(kept, (before, after), strict=True)):
+            continue  # it may have had it, had its notebook completed
         figures.append(figure_change(key[0], title, *kept))
     return RunChanges(before.run_id, after.run_id, before.started_at, tuple(figures), unfair(before, after))
 
@@ -257,7 +259,12 @@ def last_good_before(run: PipelineResult, runs: Iterable[PipelineResult]) -> Pip
 
 def unfair(before: PipelineResult, after: PipelineResult) -> tuple[str, ...]:
     """What differs between the two runs besides their figures, a sentence each."""
-    said = []
+    said = [
+        f"{one.title} did not complete in run {run.run_id}: figures that it lacks are left out."
+        for run in (before, after)
+        for one in run.notebooks
+        if one.status != "complete"
+    ]
     if before.pipeline != after.pipeline:
         said.append(f"They are runs of two reports: {before.pipeline} and {after.pipeline}.")
     parameters = _differences(before.parameters, after.parameters)
@@ -314,17 +321,14 @@ def _figures(run: PipelineResult) -> _Figures:
     return found
 
 
+def _unfinished(run: PipelineResult) -> set[str]:
+    return {one.page_name for one in run.notebooks if one.status != "complete"}
+
+
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     names = [*before, *(name for name in after if name not in before)]
-    return ", ".join(
-        f"{name} {_plain(before, name)} → {_plain(after, name)}"
-        for name in names
-        if before.get(name) != after.get(name)
-    )
-
-
-def _plain(values: Mapping[str, Any], name: str) -> str:
-    return str(values[name]) if name in values else "default"
+    told = [(name, str(before.get(name, "default")), str(after.get(name, "default"))) for name in names]
+    return ", ".join(f"{name} {was} → {now}" for name, was, now in told if was != now)
 
 
 def _brief(one: FigureChange) -> str:

@@ -1,70 +1,115 @@
-"""The index of all reports: runs by pipeline, newest first, failures among them."""
+"""The index of all reports: how each one stands, its headline figures over time, and its runs, failures among them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perfkit.report.results import RUN_FILE, PipelineResult, read_run
-from perfkit.report.site.page import TEMPLATES
-from perfkit.units import format_duration
+from perfkit.report.notebook.records import Record
+from perfkit.report.site.changes import changes_between
+from perfkit.report.site.runs import KeptRun
+from perfkit.report.site.sparkline import sparkline
+from perfkit.report.site.standing import GRACE, Standing
+from perfkit.report.site.templating import read_template, render
 
-__all__ = ["write_index"]
+__all__ = ["index_html"]
+
+_SHOWN_RUNS = 15
+_SHOWN_FIGURES = 8
+_SPARK_RUNS = 40
+_DATED = "%Y-%m-%dT%H:%M:%S+00:00"
 
 
-def write_index(reports_folder: Path) -> None:
-    """Write `index.html` anew from the runs in the folder, in one step: readers never see half of it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Figure:
+    record: Record
+    page: str
+    notebook: str
+    drawing: str
 
-    A run whose file cannot be read is named at the foot, and does not keep the others from being listed.
+
+def index_html(reports: Sequence[Standing], unreadable: Sequence[str], problem: str, now: datetime.datetime) -> str:
+    """The index as a page.
+
+    Args:
+        reports: as `standings` gives them.
+        unreadable: folders whose record cannot be read.
+        problem: why no schedule is known, if `perfkit.toml` cannot be read.
+        now: an aware moment.
     """
-    import jinja2
-
-    runs, unreadable = _read_runs(reports_folder)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES / "perfkit"), autoescape=True)
-    text = environment.get_template("reports.html.j2").render(
-        pipelines=_by_pipeline(runs),
+    shown = [_report(one, now) for one in reports]
+    statuses = dict.fromkeys(kept.run.status for one in reports for kept in one.runs)
+    return render(
+        "index.html.j2",
+        reports=shown,
+        statuses=sorted(statuses),
+        runs=sum(len(one.runs) for one in reports),
         unreadable=unreadable,
-        last=_last,
-        duration=format_duration,
-        style=(TEMPLATES / "perfkit" / "style.css").read_text(encoding="utf-8"),
+        problem=problem,
+        grace_s=int(GRACE.total_seconds()),
+        script=read_template("index.js"),
     )
-    partial = reports_folder / ".index.html.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(reports_folder / "index.html")
 
 
-def _read_runs(reports_folder: Path) -> tuple[list[PipelineResult], list[str]]:
-    runs, unreadable = [], []
-    for file in sorted(reports_folder.glob(f"*/{RUN_FILE}"), reverse=True):
-        folder = file.parent
-        if folder.is_symlink():  # "latest" is one of the others
-            continue
-        try:
-            run = read_run(folder)
-        except (OSError, KeyError, TypeError, ValueError):
-            unreadable.append(folder.name)
-            continue
-        if run.run_id == folder.name:  # a copy under another name, such as the sample, is no run of this machine
-            runs.append(run)
-    return runs, unreadable
+def _report(standing: Standing, now: datetime.datetime) -> Mapping[str, Any]:
+    rows = _rows(standing.runs)
+    older = rows[_SHOWN_RUNS:]
+    figures = _figures(standing)
+    return {
+        "name": standing.name,
+        "standing": standing,
+        "last": standing.last,
+        "last_good": standing.last_good,
+        "last_failed": standing.last_failed,
+        "is_stale": standing.is_stale(now),
+        "stale_after": _dated(standing.stale_after),
+        "missed": [_dated(due) for due in standing.missed],
+        "due": [_dated(due) for due in standing.due],
+        "figures": figures[:_SHOWN_FIGURES],
+        "more_figures": len(figures[_SHOWN_FIGURES:]),
+        "rows": rows[:_SHOWN_RUNS],
+        "older": older,
+        "older_failures": sum(one.is_failure for one, _ in older),
+        "from_future": [one.run.run_id for one in standing.runs if one.is_from_future],
+    }
 
 
-def _by_pipeline(runs: Sequence[PipelineResult]) -> dict[str, list[dict[str, Any]]]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        records = [kept for notebook in run.notebooks for kept in notebook.records]
-        grouped.setdefault(run.pipeline, []).append({**_fields(run), "records": records})
-    return grouped
+def _rows(runs: Sequence[KeptRun]) -> list[tuple[KeptRun, str]]:
+    """Each run with what changed since the last good one before it."""
+    rows = []
+    good: KeptRun | None = None
+    for one in reversed(runs):
+        rows.append((one, "" if good is None or not one.is_good else _changed(good, one)))
+        good = one if one.is_good else good
+    return rows[::-1]
 
 
-def _fields(run: PipelineResult) -> dict[str, Any]:
-    names = ("run_id", "status", "started_at", "seconds", "git_revision", "notebooks")
-    return {name: getattr(run, name) for name in names}
+def _changed(before: KeptRun, after: KeptRun) -> str:
+    changes = changes_between(before.run, after.run)
+    return str(len(changes.notable)) if changes.figures else ""
 
 
-def _last(runs: Sequence[dict[str, Any]], succeeded: bool) -> str:
-    for run in runs:
-        if run["status"] not in ("running", "interrupted") and (run["status"] == "complete") == succeeded:
-            return str(run["started_at"])[:16].replace("T", " ") + " UTC"
-    return "none"
+def _figures(standing: Standing) -> list[_Figure]:
+    """The headline figures of the last good run, those with an interval first, with their drawings."""
+    if standing.last_good is None:
+        return []
+    over_time: dict[tuple[str, str], list[Record]] = {}
+    good = [one.run for one in standing.runs if one.is_good and not one.is_from_future][:_SPARK_RUNS]
+    for run in reversed(good):
+        for notebook in run.notebooks:
+            for kept in notebook.records:
+                over_time.setdefault((notebook.page_name, kept.name), []).append(kept)
+    figures = []
+    for notebook in standing.last_good.run.notebooks:
+        for kept in notebook.records:
+            comparable = [one for one in over_time[notebook.page_name, kept.name] if one.unit == kept.unit]
+            figures.append((kept, notebook.page_name, notebook.title, comparable))
+    figures.sort(key=lambda one: one[0].low is None)
+    drawn = figures[:_SHOWN_FIGURES]
+    return [_Figure(*one[:3], sparkline(one[3]) if one in drawn else "") for one in figures]
+
+
+def _dated(moment: datetime.datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(datetime.UTC).strftime(_DATED)

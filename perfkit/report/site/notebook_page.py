@@ -1,15 +1,25 @@
-"""The page of one notebook of a run, with what is worth knowing about how it was made."""
+"""The page of one notebook of a run: what changed, or why it failed, above it; how it was made below."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.report.results import NotebookResult, PipelineResult
+from perfkit.report.site.changes import changes_between, last_good_before
+from perfkit.report.site.changes_view import changes_html
+from perfkit.report.site.commands import again_command
+from perfkit.report.site.failure import explanation, failing_cell, with_failure_shown
 from perfkit.report.site.page import write_page
+from perfkit.report.site.runs import read_runs
+from perfkit.report.site.templating import render
+from perfkit.units import format_bytes, format_duration
 
 __all__ = ["write_notebook_page"]
+
+_LOG_LINES = 20
 
 
 def write_notebook_page(
@@ -26,15 +36,72 @@ def write_notebook_page(
     Raises:
         ReportError: the page could not be produced or written.
     """
+    kept, _ = read_runs(run.report_path.parent)
+    last_good = last_good_before(run, [one.run for one in kept])
+    path = run.report_path / f"{result.page_name}.html"
+    facts = _facts(run, result, parameters)
+    if result.status == "complete":
+        intro = "" if last_good is None else _changes(last_good, run, result)
+        write_page(notebook, path, run_id=run.run_id, facts=facts, intro=intro)
+        return
+    log_lines = [] if failing_cell(notebook) is not None else _end_of_log(path.with_suffix(".log"))
+    banner = render(
+        "failure.html.j2",
+        result=result,
+        explanation=explanation(result.status, notebook, result.error),
+        has_cell=failing_cell(notebook) is not None or bool(log_lines),
+        last_good=last_good,
+        last_good_has_page=last_good is not None and (last_good.report_path / f"{result.page_name}.html").exists(),
+        not_run=_not_run(run, result),
+        again=again_command(run),
+    )
+    write_page(with_failure_shown(notebook, log_lines), path, run_id=run.run_id, facts=facts, banner=banner)
+
+
+def _changes(before: PipelineResult, run: PipelineResult, result: NotebookResult) -> str:
+    import dataclasses
+
+    changes = changes_between(before, dataclasses.replace(run, notebooks=(result,))).of_page(result.page_name)
+    if not changes.figures:
+        return ""
+    return render(
+        "since.html.j2",
+        changes=changes,
+        body=changes_html(changes),
+        before_page=f"../{before.run_id}/{result.page_name}.html",
+    )
+
+
+def _not_run(run: PipelineResult, result: NotebookResult) -> list[str]:
+    """The notebooks after this one; other points of its own grid do run."""
+    names = [one.name for one in run.notebooks]
+    after = names[len(names) - names[::-1].index(result.name) :] if result.name in names else []
+    return list(dict.fromkeys(after))
+
+
+def _facts(run: PipelineResult, result: NotebookResult, parameters: Mapping[str, Any]) -> dict[str, str]:
     read = ", ".join(f"{table} {version}" for table, version in result.versions.items() if version >= 0)
+    own = f" (its cells {format_duration(result.own_seconds * 1e9)})" if result.own_seconds else ""
+    memory = None if result.peak_memory_bytes is None else format_bytes(result.peak_memory_bytes)
+    installed = ", ".join(f"{name} {version}" for name, version in run.installed.items())
     facts = {
         "Notebook": f"{result.name}.ipynb",
         "Started": run.started_at,
-        "Duration": f"{result.seconds:g} s",
+        "Started by": run.started_by,
+        "Duration": format_duration(result.seconds * 1e9) + own,
+        "Attempts": str(result.attempts) if result.attempts > 1 else "",
+        "Peak memory": memory or "",
         "Parameters": ", ".join(f"{name} = {value}" for name, value in parameters.items()) or "defaults",
-        **({"Lake versions": read} if read else {}),
+        "Lake versions": read,
         "Git revision": run.git_revision or "none",
-        **{f"Host {name}": value for name, value in collect_fingerprint().items()},
+        "Installed": installed,
+        **{f"Host {name}": value for name, value in (run.fingerprint or collect_fingerprint()).items()},
     }
-    path = run.report_path / f"{result.page_name}.html"
-    write_page(notebook, path, run_id=run.run_id, facts=facts, error=result.error)
+    return {name: value for name, value in facts.items() if value}
+
+
+def _end_of_log(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return []

@@ -1,0 +1,131 @@
+"""What changed, as a table with a picture in each row: before above after, intervals as bars, on one scale for all.
+
+`templates/site/compare.js` draws the same; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+from perfkit.report.notebook.records import Record
+from perfkit.report.site.changes import NO_CLEAR_CHANGE, SAME, FigureChange, RunChanges
+from perfkit.tables import plural
+
+__all__ = ["changes_html"]
+
+_SCALES = (1.05, 1.1, 1.2, 1.5, 2.0, 3.0)
+"""Ends of the picture's logarithmic scale, as a factor; what lies beyond the widest is drawn at its edge."""
+_OPEN_ROWS = 6
+
+
+def changes_html(changes: RunChanges) -> str:
+    """The figures with their pictures; those without a clear change folded when they are many.
+
+    Args:
+        changes: what `changes_between` found. Its sentence and its warnings are left to the page.
+    """
+    notable = [one for one in changes.figures if one.kind not in (SAME, NO_CLEAR_CHANGE) or one.is_notable]
+    rest = [one for one in changes.figures if one not in notable]
+    scale = _scale(changes.figures)
+    parts = [_table(notable, scale, "Figures that changed, or cannot be judged")] if notable else []
+    if rest:
+        is_open = " open" if len(changes.figures) <= _OPEN_ROWS else ""
+        summary = f"{plural(len(rest), 'figure')} without a clear change"
+        parts.append(f"<details{is_open}><summary>{summary}</summary>{_table(rest, scale, summary)}</details>")
+    return "".join(parts)
+
+
+def _table(figures: Sequence[FigureChange], scale: float, caption: str) -> str:
+    axis = f'<span class="axis"><span>÷{scale:g}</span><span>as before</span><span>×{scale:g}</span></span>'
+    head = "".join(
+        f'<th role="columnheader" scope="col"{kind}>{name}</th>'
+        for name, kind in (
+            ("figure", ""),
+            ("before", ' class="number"'),
+            ("after", ' class="number"'),
+            ("change", ' class="number"'),
+            (axis, ""),
+            ("verdict", ""),
+        )
+    )
+    # Roles by name: on a narrow screen the rows are laid out as cards, and a browser would forget that they are rows.
+    rows = "".join(_row(one, scale) for one in figures)
+    return (
+        f'<table class="changes" role="table"><caption class="unseen">{html.escape(caption)}</caption>'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
+    )
+
+
+def _row(one: FigureChange, scale: float) -> str:
+    name = f'{html.escape(one.name)} <span class="quiet">{html.escape(one.notebook)}</span>'
+    cells = "".join(
+        f'<td role="cell" class="{kind}">{content}</td>'
+        for kind, content in (
+            ("number before", _figure(one.before)),
+            ("number after", _figure(one.after)),
+            ("number change", one.relative_text.replace("-", "−")),
+            ("picture", _picture(one, scale)),
+            ("verdict", html.escape(one.verdict)),
+        )
+    )
+    kind = ' class="notable"' if one.is_notable else ""
+    return f'<tr role="row"{kind}><th role="rowheader" scope="row">{name}</th>{cells}</tr>'
+
+
+def _figure(kept: Record | None) -> str:
+    if kept is None:
+        return "–"
+    interval = f'<span class="quiet">{html.escape(kept.interval_text)}</span>' if kept.interval_text else ""
+    return f"{html.escape(kept.value_text)}{interval}"
+
+
+def _picture(one: FigureChange, scale: float) -> str:
+    base = _base(one)
+    if not base or one.before is None or one.after is None:
+        return ""
+    said = html.escape(f"before {_told(one.before)}, after {_told(one.after)}")
+    origin = '<line class="origin" x1="50%" x2="50%" y1="0" y2="30"/>'
+    dots = []
+    for kept, kind, y in ((one.before, "before", 9), (one.after, "after", 21)):
+        if kept.low is not None and kept.high is not None:
+            low, high = _place(kept.low / base, scale), _place(kept.high / base, scale)
+            where = f'x="{low:.2f}%" y="{y - 3}" width="{max(high - low, 0.4):.2f}%"'
+            dots.append(f'<rect class="{kind}" {where} height="6" rx="3"/>')
+    places = [_place(float(kept.value) / base, scale) for kept in (one.before, one.after)]
+    dots.append(f'<line class="link" x1="{places[0]:.2f}%" y1="9" x2="{places[1]:.2f}%" y2="21"/>')
+    dots.append(f'<circle class="before" cx="{places[0]:.2f}%" cy="9" r="4"/>')
+    dots.append(f'<circle class="after" cx="{places[1]:.2f}%" cy="21" r="4.5"/>')
+    return f'<svg class="strip" height="30" role="img" aria-label="{said}">{origin}{"".join(dots)}</svg>'
+
+
+def _told(kept: Record) -> str:
+    return f"{kept.value_text} ({kept.interval_text})" if kept.interval_text else kept.value_text
+
+
+def _base(one: FigureChange) -> float:
+    """The value that the picture relates to; 0 where a factor means nothing."""
+    if one.relative is None or one.before is None or one.after is None or one.relative <= -1:
+        return 0.0
+    return float(one.before.value)
+
+
+def _scale(figures: Iterable[FigureChange]) -> float:
+    """The narrowest scale that holds every value and interval."""
+    factors = [1.0]
+    for one in figures:
+        base = _base(one)
+        for kept in (one.before, one.after) if base else ():
+            assert kept is not None  # both are there where there is a base
+            bounds = (float(kept.value), kept.low, kept.high)
+            factors += [bound / base for bound in bounds if bound is not None and bound > 0]
+    widest = max(max(factor, 1 / factor) for factor in factors)
+    return next((scale for scale in _SCALES if scale >= widest), _SCALES[-1])
+
+
+def _place(factor: float, scale: float) -> float:
+    """Where a factor lies, in percent of the width."""
+    if factor <= 0:
+        return 2.0
+    return min(max(50 + 48 * math.log(factor) / math.log(scale), 2.0), 98.0)

@@ -1,0 +1,62 @@
+"""The templates of the site."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfkit.report.site.changes import moment
+from perfkit.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["TEMPLATES", "edition", "read_template", "render", "script_json"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+_SITE = TEMPLATES / "site"
+
+
+def render(template: str, **values: Any) -> str:
+    """One page of the site as text."""
+    return _environment().get_template(template).render(style=read_template("style.css"), **values)
+
+
+@functools.cache
+def read_template(name: str) -> str:
+    """A style sheet or script of the site."""
+    return (_SITE / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def edition() -> str:
+    """What changes when any template changes: pages of another edition are written anew."""
+    digest = hashlib.sha256()
+    for file in sorted(_SITE.iterdir()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def script_json(value: Any) -> str:
+    """Data for a script within HTML: nothing in it can end the script.
+
+    >>> script_json({"name": "</script>"})
+    '{"name":"\\\\u003c/script>"}'
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["moment"] = moment
+    environment.filters["duration"] = lambda seconds: format_duration(seconds * 1e9)
+    environment.filters["size"] = format_bytes
+    return environment
