@@ -19,6 +19,7 @@ Codes = npt.NDArray[np.int64]
 
 _MOST_ROUNDS = 64  # more rounds than this in a launch are merged into blocks of neighbours
 _MOST_SIZES = 48  # more distinct sizes than this in a group are merged into bins of a quarter doubling
+_FEW = 2**16  # numbers up to here are told apart by a table, without sorting
 _CODEC_STAGES = ("encode", "encode_into", "decode")
 
 
@@ -54,7 +55,7 @@ def collect_cells(observations: Observations, stages: tuple[str, ...] = ("transp
         stages: stages to take; ``whole`` cells keep both their method and their codec.
     """
     group, keys = _groups(observations, stages)
-    launches = _combine(observations.codes["run_id"], observations.numbers["launch"])
+    launches = _distinct(observations.codes["run_id"], observations.numbers["launch"].astype(np.int64))[1]
     rounds = _round_blocks(launches, observations.numbers["round"])
     collected = []
     for quantity in QUANTITIES:
@@ -69,27 +70,27 @@ def collect_cells(observations: Observations, stages: tuple[str, ...] = ("transp
 
 def codec_entries(observations: Observations) -> tuple[CodecEntry, ...]:
     """What each codec does to a payload: wire bytes over payload bytes, and whether it encodes into a block."""
-    stage = np.array(observations.names["stage"])[observations.codes["stage"]]
-    names = [np.array(observations.names[part])[observations.codes[part]] for part in ("kind", "format", "compression")]
-    ratio = observations.numbers["wire_bytes"] / np.maximum(observations.numbers["payload_bytes"], 1.0)
-    encoding = np.isin(stage, ("encode", "encode_into"))
+    stages = observations.names["stage"]
+    encoding = np.isin(stages, ("encode", "encode_into"))[observations.codes["stage"]]
+    parts = ("kind", "format", "compression")
+    stage, *codecs = (observations.codes[part][encoding] for part in ("stage", *parts))
+    ratio = observations.numbers["wire_bytes"][encoding] / np.maximum(
+        observations.numbers["payload_bytes"][encoding], 1.0
+    )
+    distinct, codec = _distinct(*codecs)
     entries = []
-    for kind, format_, compression in sorted(set(zip(*(part[encoding] for part in names), strict=True))):
-        rows = encoding & (names[0] == kind) & (names[1] == format_) & (names[2] == compression)
-        into_block = bool((stage[rows] == "encode_into").any())
-        wire_ratio = float(np.median(ratio[rows]))
-        entries.append(CodecEntry(str(kind), str(format_), str(compression), max(wire_ratio, 1e-6), into_block))
+    for index, rows in _rows_by_group(codec):
+        kind, format_, compression = (observations.names[p][c] for p, c in zip(parts, distinct[index], strict=True))
+        into_block = any(stages[code] == "encode_into" for code in np.unique(stage[rows]))
+        entries.append(CodecEntry(kind, format_, compression, max(float(np.median(ratio[rows])), 1e-6), into_block))
     return tuple(entries)
 
 
 def _groups(observations: Observations, stages: tuple[str, ...]) -> tuple[Codes, list[CurveKey]]:
     """The group of every row (-1: none) and the key of every group."""
     columns = ("stage", "method", "signalling", "placement", "kind", "format", "compression")
-    raw = np.stack(
-        [*(observations.codes[column] for column in columns), observations.numbers["in_flight"].astype(np.int64)],
-        axis=1,
-    )
-    distinct, inverse = np.unique(raw, axis=0, return_inverse=True)
+    load = observations.numbers["in_flight"].astype(np.int64)
+    distinct, inverse = _distinct(*(observations.codes[column] for column in columns), load)
     rows = [(*(observations.names[c][v] for c, v in zip(columns, row, strict=False)), int(row[-1])) for row in distinct]
     signallings: dict[str, set[str]] = {}
     for stage, method, signalling, *_ in rows:
@@ -98,7 +99,7 @@ def _groups(observations: Observations, stages: tuple[str, ...]) -> tuple[Codes,
     keys: list[CurveKey | None] = [_key(row, stages, signallings) for row in rows]
     unique = list(dict.fromkeys(key for key in keys if key is not None))
     position = np.array([-1 if key is None else unique.index(key) for key in keys], np.int64)
-    return position[inverse.reshape(-1)], unique
+    return position[inverse], unique
 
 
 def _key(row: tuple[str | int, ...], stages: tuple[str, ...], signallings: Mapping[str, set[str]]) -> CurveKey | None:
@@ -120,8 +121,27 @@ def _quantity(observations: Observations, quantity: str) -> Floats:
     return observations.numbers[quantity]
 
 
-def _combine(codes: Codes, numbers: Floats) -> Codes:
-    return np.unique(np.stack([codes, numbers.astype(np.int64)]), axis=1, return_inverse=True)[1].reshape(-1)
+def _distinct(*columns: npt.NDArray[np.signedinteger]) -> tuple[Codes, Codes]:
+    """The distinct rows of columns of whole numbers from 0, in ascending order, and the position of every row in them.
+
+    As `numpy.unique` of all columns, without sorting the rows: of ten million that takes a minute.
+    """
+    distinct, position = np.zeros((1, 0), np.int64), np.zeros(columns[0].size, np.int64)
+    for column in columns:
+        values, rank = _ranked(column)
+        found, position = _ranked(position * values.size + rank)
+        distinct = np.column_stack([distinct[found // values.size], values[found % values.size]])
+    return distinct, position
+
+
+def _ranked(numbers: npt.NDArray[np.signedinteger]) -> tuple[Codes, Codes]:
+    """The distinct numbers, ascending, and the position of each one in them."""
+    largest = int(numbers.max(initial=0))
+    if largest > max(numbers.size, _FEW):
+        return np.unique(numbers, return_inverse=True)
+    is_there = np.zeros(largest + 1, bool)
+    is_there[numbers] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[numbers]
 
 
 def _round_blocks(launches: Codes, rounds: Floats) -> Codes:
@@ -134,9 +154,11 @@ def _round_blocks(launches: Codes, rounds: Floats) -> Codes:
 
 
 def _rows_by_group(group: Codes) -> Iterator[tuple[int, Codes]]:
+    if group.max(initial=0) < 2**15:
+        group = group.astype(np.int16)  # sorted by radix, twenty times as fast
     order = np.argsort(group, kind="stable")
     values, starts = np.unique(group[order], return_index=True)
-    for value, rows in zip(values, np.split(order, starts[1:]), strict=True):
+    for value, rows in zip(values, np.split(order, starts)[1:], strict=True):
         if value >= 0:
             yield int(value), rows
 

@@ -29,7 +29,7 @@ class Observations:
     """Warm transfers that succeeded, as columns: text as codes into `names`, numbers as floats (NaN where unknown)."""
 
     names: Mapping[str, tuple[str, ...]]
-    codes: Mapping[str, npt.NDArray[np.int64]]
+    codes: Mapping[str, npt.NDArray[np.signedinteger]]
     numbers: Mapping[str, npt.NDArray[np.float64]]
     first_observed_at: str | None
     last_observed_at: str | None
@@ -59,22 +59,26 @@ def read_observations(source: Any) -> Observations:
             f"the frame lacks {', '.join(missing)}; got {', '.join(table.column_names) or 'no columns'}. "
             "Rename or add the columns (see perfkit.schema.TRANSFER_COLUMNS)"
         )
-    usable = _usable(table)
-    if usable.num_rows == 0:
+    keep = _usable(table)
+    count = pc.sum(keep).as_py() or 0
+    if count == 0:
         raise FitError(
             f"none of the {table.num_rows} observations is a warm, successful, untouched transfer (those of a "
             "replay are held out, traffic of services is no measurement); measure with `perfkit bench`, or hand over a "
             "frame that holds some"
         )
+    # Column by column: all that is usable at once would be another copy of the frame, which may fill the memory.
     codes, names = {}, {}
     for column in _TEXT:
-        codes[column], names[column] = _codes(usable, column)
-    numbers = {column: _numbers(usable, column) for column in (*_NUMBERS, *_OPTIONAL_NUMBERS)}
+        codes[column], names[column] = _codes(_kept(table, column, keep), column, count)
+    numbers = {
+        column: _numbers(_kept(table, column, keep), column, count) for column in (*_NUMBERS, *_OPTIONAL_NUMBERS)
+    }
     unknown = np.isnan(numbers["wire_bytes"])
     numbers["wire_bytes"] = np.where(unknown, numbers["payload_bytes"], numbers["wire_bytes"])
     for column in _NUMBERS:
         _check(numbers[column], column)
-    return Observations(names, codes, numbers, *_observed_between(usable))
+    return Observations(names, codes, numbers, *_observed_between(_kept(table, "observed_at", keep)))
 
 
 def _to_table(source: Any) -> Any:
@@ -98,6 +102,7 @@ def _to_table(source: Any) -> Any:
 
 
 def _usable(table: Any) -> Any:
+    """Which rows count, as an Arrow array."""
     keep: Any = pa.array(np.ones(table.num_rows, bool))
     for column, wanted in (("ok", True), ("touched", False), ("temperature", "warm")):
         if column in table.column_names:
@@ -115,40 +120,51 @@ def _usable(table: Any) -> Any:
         pc.and_(_equals(table, "source", "service"), is_whole),
     ):
         keep = pc.and_(keep, pc.invert(left_out))
-    views = [field.with_type(pa.string()) if field.type == pa.string_view() else field for field in table.schema]
-    return table.cast(pa.schema(views)).filter(keep)  # Arrow cannot filter string views (polars' text) yet
+    return keep
+
+
+def _kept(table: Any, column: str, keep: Any) -> Any:
+    """A column of the rows that count; None where the frame has no such column."""
+    if column not in table.column_names:
+        return None
+    values = table[column]
+    if values.type == pa.string_view():
+        values = values.cast(pa.string())  # Arrow cannot filter string views (polars' text) yet
+    return values.filter(keep)
 
 
 def _equals(table: Any, column: str, value: str) -> Any:
     if column not in table.column_names:
         return pa.array(np.full(table.num_rows, _DEFAULTS[column] == value))
-    return pc.fill_null(pc.equal(_cast(table, column, pa.string(), "text"), value), False)
+    return pc.fill_null(pc.equal(_cast(table[column], column, pa.string(), "text"), value), False)
 
 
-def _codes(table: Any, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    if column not in table.column_names:
-        return np.zeros(table.num_rows, np.int64), (_DEFAULTS[column],)
-    text = _cast(table, column, pa.string(), "text")
-    encoded = pc.dictionary_encode(pc.fill_null(text, "")).combine_chunks()
-    names = encoded.dictionary.to_pylist()
-    order = np.argsort(names)  # codes in order of the names: the order of the rows decides nothing
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    return rank[encoded.indices.to_numpy(zero_copy_only=False)], tuple(names[index] for index in order)
+def _codes(values: Any, column: str, count: int) -> tuple[npt.NDArray[np.signedinteger], tuple[str, ...]]:
+    """Text as codes in order of the names: the order of the rows decides nothing."""
+    if values is None:
+        return np.zeros(count, np.int16), (_DEFAULTS[column],)
+    if not pa.types.is_dictionary(values.type):
+        values = pc.dictionary_encode(_cast(values, column, pa.string(), "text"))
+    encoded = values.unify_dictionaries().combine_chunks()
+    found = [*encoded.dictionary.cast(pa.string()).to_pylist(), ""]  # the last one is for rows without text
+    names = sorted(set(found) if encoded.null_count else set(found[:-1]))
+    position = {name: index for index, name in enumerate(names)}
+    ranks = np.array([position.get(name, 0) for name in found], np.int16 if len(names) < 2**15 else np.int64)
+    return ranks[encoded.indices.fill_null(len(found) - 1).to_numpy()], tuple(names)
 
 
-def _numbers(table: Any, column: str) -> npt.NDArray[np.float64]:
-    if column not in table.column_names:
+def _numbers(values: Any, column: str, count: int) -> npt.NDArray[np.float64]:
+    if values is None:
         default = _DEFAULTS[column]
-        return np.full(table.num_rows, np.nan if default is None else float(default))
-    return np.asarray(_cast(table, column, pa.float64(), "numbers").to_numpy(), float)
+        return np.full(count, np.nan if default is None else float(default))
+    return np.asarray(_cast(values, column, pa.float64(), "numbers").to_numpy(), float)
 
 
-def _cast(table: Any, column: str, wanted: pa.DataType, what: str) -> Any:
+def _cast(values: Any, column: str, wanted: pa.DataType, what: str) -> Any:
     try:
-        return table[column].cast(wanted, safe=False)
+        return values.cast(wanted, safe=False)
     except pa.ArrowException as error:
-        raise FitError(f"column {column} is of type {table[column].type}; give {what}") from error
+        raise FitError(f"column {column} is of type {values.type}; give {what}") from error
 
 
 def _check(values: npt.NDArray[np.float64], column: str) -> None:
@@ -160,10 +176,8 @@ def _check(values: npt.NDArray[np.float64], column: str) -> None:
         )
 
 
-def _observed_between(table: Any) -> tuple[str | None, str | None]:
-    if "observed_at" not in table.column_names:
-        return None, None
-    return _iso_text(pc.min(table["observed_at"])), _iso_text(pc.max(table["observed_at"]))
+def _observed_between(moments: Any) -> tuple[str | None, str | None]:
+    return (None, None) if moments is None else (_iso_text(pc.min(moments)), _iso_text(pc.max(moments)))
 
 
 def _iso_text(moment: Any) -> str | None:

@@ -45,6 +45,11 @@ def test_the_same_launch_number_of_two_runs_is_two_launches():
     assert collected[transport("uds")].launches == 4
 
 
+def test_launches_are_told_apart_whatever_their_numbers_are():
+    collected = cells_of(rows(launch=[2**60, 0, 7, 2**60], latency_ns=[10, 20, 30, 10]))
+    assert np.exp(collected[transport("uds")].log_medians).ravel() == pytest.approx([20, 30, 10])
+
+
 def test_placements_and_loads_get_curves_of_their_own():
     collected = cells_of(
         rows(method="shm_pool", placement=["copied", "in_place", "copied"], in_flight=[1, 1, 16], signalling="uds")

@@ -16,6 +16,12 @@ from perfkit.learn.frames import read_observations
 FRAMES = {
     "dictionary": dict,
     "arrow": pa.table,
+    "arrow, text in dictionaries": lambda columns: pa.table(columns).set_column(
+        0, "method", pa.chunked_array([pa.array(columns["method"]).dictionary_encode()])
+    ),
+    "polars, text in categories": lambda columns: pl.DataFrame(columns).with_columns(
+        pl.col("method").cast(pl.Categorical)
+    ),
     "pandas": pd.DataFrame,
     "polars": pl.DataFrame,
     "ibis": lambda columns: ibis.memtable(pa.table(columns)),
