@@ -7,11 +7,12 @@ import datetime
 import re
 from collections.abc import Iterator
 
+from cronsim import CronSim, CronSimError
+
 from perfkit.errors import InputError
 
-__all__ = ["WEEKDAYS", "Schedule", "due_times", "expected_period", "read_schedule"]
+__all__ = ["Schedule", "due_times", "expected_period", "read_schedule"]
 
-WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _FIELDS = {
     "minute": (60, "0 to 59"),
     "hour": (24, "0 to 23"),
@@ -67,8 +68,6 @@ def read_schedule(text: str) -> Schedule:
     >>> read_schedule("0,30 3 * * mon-fri").weekdays
     (1, 2, 3, 4, 5)
     """
-    from cronsim import CronSim, CronSimError
-
     fields = text.split()
     if len(fields) != len(_FIELDS):
         raise InputError(f"schedule == {text!r}; must be {_EXAMPLE}")
@@ -159,8 +158,6 @@ def _refuse_naive(*moments: datetime.datetime) -> None:
 
 
 def _walk(schedule: Schedule, start: datetime.datetime, *, backwards: bool = False) -> Iterator[datetime.datetime]:
-    from cronsim import CronSim
-
     local = start.astimezone().replace(tzinfo=None)
     if backwards:
         local += _MOST_PUT_BACK  # within an hour that is shown twice, a later time may have been before
