@@ -7,6 +7,7 @@ how to read it, and the report prints it below the chart.
 from __future__ import annotations
 
 from perfkit.report.charts.changes import comparison_chart
+from perfkit.report.charts.crossovers import crossover_chart, crossovers
 from perfkit.report.charts.latency import latency_chart
 from perfkit.report.charts.profile import profile_chart
 from perfkit.report.charts.ranges import ranges_chart
@@ -17,6 +18,8 @@ from perfkit.report.charts.tails import tails_chart
 
 __all__ = [
     "comparison_chart",
+    "crossover_chart",
+    "crossovers",
     "latency_chart",
     "profile_chart",
     "ranges_chart",

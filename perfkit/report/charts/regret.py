@@ -21,15 +21,17 @@ _TUNED_COLOUR, _OTHER_COLOUR = "#CC79A7", "#8C8C8C"
 _SMALLEST_FACTOR = 0.9
 
 
-def regret_chart(replay: ReplayResult) -> alt.LayerChart:
+def regret_chart(replay: ReplayResult | None) -> alt.LayerChart:
     """One row per setting and strategy: its cost over the oracle's, with its interval, and a small dot per size decade.
 
     Args:
-        replay: what `perfkit.replay` returned.
+        replay: what `perfkit.replay` returned; None where nothing was replayed.
 
     Returns:
         The chart, with names above the dots so that it stays readable on a narrow screen.
     """
+    if replay is None:
+        return nothing_to_draw("Nothing was replayed; a budget for it measures a held-out workload.")
     records = [record for name, setting in replay.settings.items() for record in _records(name, setting)]
     if not records:
         return nothing_to_draw("No setting was replayed.")

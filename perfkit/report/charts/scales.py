@@ -45,8 +45,10 @@ def bytes_axis(domain: tuple[float, float]) -> LogAxis:
 
 
 def duration_axis(domain: tuple[float, float]) -> LogAxis:
-    """An axis for durations, with a tick at every power of ten."""
-    values = [10**power for power in range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])) + 1)]
+    """An axis for durations, with a tick at every power of ten, and two between over less than two decades."""
+    powers = range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])) + 1)
+    steps = (1, 2, 5) if domain[1] / domain[0] < 100 else (1,)
+    values = [step * 10**power for power in powers for step in steps]
     return LogAxis(domain, _labelled(values, format_duration, title="latency (log scale)", titleAnchor="end"), 10)
 
 
@@ -56,13 +58,16 @@ def _labelled(values: list[int], label: Callable[[float], str], **properties: An
 
 
 def log_domain(values: Iterable[float], *, below: float = 1.0, above: float = 1.0) -> tuple[float, float]:
-    """From the smallest to the largest value, widened by factors.
+    """From the smallest to the largest value, widened by factors; around a single value, from half of it to its double.
 
-    >>> log_domain([10, 1000], below=2)
-    (5.0, 1000.0)
+    What is below 1 counts as 1: a logarithmic axis has no 0.
+
+    >>> log_domain([10, 1000], below=2), log_domain([16])
+    ((5.0, 1000.0), (8.0, 32.0))
     """
-    numbers = list(values)
-    return min(numbers) / below, max(numbers) * above
+    numbers = [max(value, 1.0) for value in values]
+    low, high = min(numbers) / below, max(numbers) * above
+    return (low, high) if low < high else (low / 2, high * 2)
 
 
 def labels_apart(values: list[float], gap: float) -> list[float]:
