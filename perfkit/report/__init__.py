@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perfkit.report.charts import comparison_chart as comparison_chart
+    from perfkit.report.charts import crossover_chart as crossover_chart
     from perfkit.report.charts import latency_chart as latency_chart
     from perfkit.report.charts import profile_chart as profile_chart
     from perfkit.report.charts import ranges_chart as ranges_chart
@@ -17,40 +18,77 @@ if TYPE_CHECKING:
     from perfkit.report.charts import regret_chart as regret_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
+    from perfkit.report.notebook.analysis_verdicts import analysis_verdict as analysis_verdict
+    from perfkit.report.notebook.analysis_verdicts import dominance_verdict as dominance_verdict
+    from perfkit.report.notebook.analysis_verdicts import profile_verdict as profile_verdict
+    from perfkit.report.notebook.analysis_verdicts import quality_verdict as quality_verdict
+    from perfkit.report.notebook.analysis_verdicts import relations_verdict as relations_verdict
+    from perfkit.report.notebook.analysis_verdicts import stages_verdict as stages_verdict
+    from perfkit.report.notebook.analysis_verdicts import tails_verdict as tails_verdict
+    from perfkit.report.notebook.headlines import headlines as headlines
+    from perfkit.report.notebook.headlines import record_headlines as record_headlines
     from perfkit.report.notebook.lake_versions import open_recorded as open_recorded
     from perfkit.report.notebook.lake_versions import record_versions as record_versions
     from perfkit.report.notebook.records import record as record
     from perfkit.report.notebook.rendering import prepare_notebook as prepare_notebook
+    from perfkit.report.notebook.sends_verdicts import crossover_verdict as crossover_verdict
+    from perfkit.report.notebook.sends_verdicts import fastest_verdict as fastest_verdict
     from perfkit.report.notebook.verdicts import Verdict as Verdict
-    from perfkit.report.notebook.verdicts import analysis_verdict as analysis_verdict
     from perfkit.report.notebook.verdicts import benchmark_verdict as benchmark_verdict
+    from perfkit.report.notebook.verdicts import composition_verdict as composition_verdict
     from perfkit.report.notebook.verdicts import publish_verdict as publish_verdict
     from perfkit.report.notebook.verdicts import ranges_verdict as ranges_verdict
+    from perfkit.report.notebook.verdicts import ratios_verdict as ratios_verdict
+    from perfkit.report.notebook.verdicts import replay_verdict as replay_verdict
+    from perfkit.report.notebook.verdicts import settings_verdict as settings_verdict
     from perfkit.report.results import NotebookResult as NotebookResult
     from perfkit.report.results import PipelineResult as PipelineResult
     from perfkit.report.running.runner import run_pipeline as run_pipeline
+    from perfkit.report.widgets import explore_latency as explore_latency
+    from perfkit.report.widgets import explore_profile as explore_profile
+    from perfkit.report.widgets import explore_stages as explore_stages
+    from perfkit.report.widgets import explore_tails as explore_tails
 
 _HOMES = {
     "NotebookResult": "results",
     "PipelineResult": "results",
     "Verdict": "notebook.verdicts",
-    "analysis_verdict": "notebook.verdicts",
+    "analysis_verdict": "notebook.analysis_verdicts",
     "benchmark_verdict": "notebook.verdicts",
     "comparison_chart": "charts",
+    "composition_verdict": "notebook.verdicts",
+    "crossover_chart": "charts",
+    "crossover_verdict": "notebook.sends_verdicts",
+    "dominance_verdict": "notebook.analysis_verdicts",
+    "explore_latency": "widgets",
+    "explore_profile": "widgets",
+    "explore_stages": "widgets",
+    "explore_tails": "widgets",
+    "fastest_verdict": "notebook.sends_verdicts",
+    "headlines": "notebook.headlines",
     "latency_chart": "charts",
+    "open_recorded": "notebook.lake_versions",
     "prepare_notebook": "notebook.rendering",
     "profile_chart": "charts",
+    "profile_verdict": "notebook.analysis_verdicts",
     "publish_verdict": "notebook.verdicts",
+    "quality_verdict": "notebook.analysis_verdicts",
     "ranges_chart": "charts",
     "ranges_verdict": "notebook.verdicts",
     "ratios_chart": "charts",
-    "regret_chart": "charts",
-    "open_recorded": "notebook.lake_versions",
+    "ratios_verdict": "notebook.verdicts",
     "record": "notebook.records",
+    "record_headlines": "notebook.headlines",
     "record_versions": "notebook.lake_versions",
+    "regret_chart": "charts",
+    "relations_verdict": "notebook.analysis_verdicts",
+    "replay_verdict": "notebook.verdicts",
     "run_pipeline": "running.runner",
+    "settings_verdict": "notebook.verdicts",
     "stages_chart": "charts",
+    "stages_verdict": "notebook.analysis_verdicts",
     "tails_chart": "charts",
+    "tails_verdict": "notebook.analysis_verdicts",
 }
 
 __all__ = [*_HOMES]

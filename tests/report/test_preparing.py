@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import altair as alt
+import polars as pl
 import pytest
 
 from perfkit.errors import InputError
@@ -14,7 +16,10 @@ from perfkit.report import prepare_notebook
 @pytest.fixture(autouse=True)
 def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where a scheduler runs a copy of a notebook; nothing says yet where it came from."""
-    for name in ("JPY_SESSION_NAME", "PERFKIT_NOTEBOOKS", "PERFKIT_REPORT"):
+    for name in (
+        *("JPY_SESSION_NAME", "PERFKIT_NOTEBOOKS", "PERFKIT_REPORT", "SERVER_SOFTWARE"),
+        *(one for one in os.environ if one.startswith("VSCODE_")),
+    ):
         monkeypatch.delenv(name, raising=False)
     (folder := tmp_path / "staging").mkdir()
     monkeypatch.chdir(folder)
@@ -53,9 +58,27 @@ def test_a_folder_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest
         prepare_notebook()
 
 
-def test_charts_become_figures_in_a_report_and_widgets_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "renderer"),
+    [
+        ("PERFKIT_REPORT", "1", "perfkit"),
+        ("JPY_SESSION_NAME", "/somewhere/20_analysis.ipynb", "jupyter"),
+        ("SERVER_SOFTWARE", "voila/0.5.0", "jupyter"),
+        ("SERVER_SOFTWARE", "gunicorn", "perfkit-picture"),
+    ],
+)
+def test_charts_are_figures_in_a_report_widgets_for_people_and_pictures_for_nobody(
+    variable: str, value: str, renderer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
     prepare_notebook()
-    assert alt.renderers.active == "jupyter"
-    monkeypatch.setenv("PERFKIT_REPORT", "1")
+    assert alt.renderers.active == renderer
+
+
+def test_a_picture_needs_nothing_to_be_drawn() -> None:
     prepare_notebook()
-    assert alt.renderers.active == "perfkit"
+    points = alt.Chart(pl.DataFrame({"x": [1, 2]})).mark_point().encode(x="x:Q")
+    bundle = points.properties(width="container", description="Two <points>.")._repr_mimebundle_()
+    assert "<svg" in bundle["text/html"]
+    assert "<script" not in bundle["text/html"]
+    assert "Two &lt;points&gt;." in bundle["text/html"]

@@ -1,4 +1,4 @@
-"""How charts leave a notebook: as data for the report's page, or as a widget for JupyterLab.
+"""How charts leave a notebook: as data for the report's page, as a widget for JupyterLab, or as a picture.
 
 A chart in a report is a figure that carries its specification as JSON. The page holds the drawing library once, draws
 all figures and redraws them when the reader's colour scheme changes; nothing is loaded from a network.
@@ -18,7 +18,7 @@ from perfkit.report.theme import LIGHT_CONFIG
 if TYPE_CHECKING:
     from altair.theme import ThemeConfig
 
-__all__ = ["NOTEBOOKS_VARIABLE", "REPORT_VARIABLE", "chart_figure", "in_report", "prepare_notebook"]
+__all__ = ["NOTEBOOKS_VARIABLE", "REPORT_VARIABLE", "chart_figure", "has_front_end", "prepare_notebook"]
 
 NOTEBOOKS_VARIABLE = "PERFKIT_NOTEBOOKS"
 """Environment variable that names the project's notebooks folder, for notebooks that a scheduler copies elsewhere."""
@@ -26,44 +26,58 @@ NOTEBOOKS_VARIABLE = "PERFKIT_NOTEBOOKS"
 REPORT_VARIABLE = "PERFKIT_REPORT"
 """Environment variable that the runner sets for the notebooks that it executes."""
 
+_PICTURE_PIXELS = 800
 _OPENED_VARIABLE = "JPY_SESSION_NAME"  # set by Jupyter's server for kernels of notebooks that somebody opened
 
 
 def prepare_notebook() -> None:
     """Make a notebook ready: its charts, and the folder that its relative paths start from.
 
-    Charts become figures of the report under `perfkit run`, otherwise offline widgets. A scheduler such as
-    jupyter-scheduler runs a copy of the notebook in a folder of its own; there the kernel goes to the folder that
-    `PERFKIT_NOTEBOOKS` names, so that `../data/lake` is the project's. A notebook that somebody has opened stays where
-    it is.
+    Charts become figures of the report under `perfkit run`, widgets in JupyterLab and Voila (nothing is loaded from a
+    network), and pictures where nobody is there to look. A scheduler such as jupyter-scheduler runs a copy of the
+    notebook in a folder of its own; there the kernel goes to the folder that `PERFKIT_NOTEBOOKS` names, so that
+    `../data/lake` is the project's. A notebook that somebody has opened stays where it is.
 
     Raises:
         InputError: `PERFKIT_NOTEBOOKS` names no folder.
 
     >>> import altair
     >>> prepare_notebook()
-    >>> altair.renderers.active
-    'jupyter'
+    >>> altair.theme.active
+    'perfkit'
     """
     import altair as alt
 
     alt.theme.register("perfkit", enable=True)(_theme)
-    alt.renderers.register("perfkit", _render)
-    if in_report():
-        alt.renderers.enable("perfkit")
-    else:
+    alt.renderers.register("perfkit", _render_figure)
+    alt.renderers.register("perfkit-picture", _render_picture)
+    if has_front_end():
         alt.renderers.enable("jupyter", offline=True)
+        return
+    alt.renderers.enable("perfkit" if _in_report() else "perfkit-picture")
+    if not _in_report():
         _return_to_project()
 
 
-def in_report() -> bool:
-    """Whether `perfkit run` executes this notebook for a report: there is no front end that could run a widget."""
+def has_front_end() -> bool:
+    """Whether somebody looks at this notebook through something that runs widgets.
+
+    >>> has_front_end()
+    False
+    """
+    if _in_report():
+        return False
+    is_voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    return is_voila or _OPENED_VARIABLE in os.environ or any(name.startswith("VSCODE_") for name in os.environ)
+
+
+def _in_report() -> bool:
     return bool(os.environ.get(REPORT_VARIABLE))
 
 
 def _return_to_project() -> None:
     named = os.environ.get(NOTEBOOKS_VARIABLE)
-    if not named or _OPENED_VARIABLE in os.environ:
+    if not named:
         return
     try:
         os.chdir(named)
@@ -78,8 +92,17 @@ def _theme() -> ThemeConfig:
     return {"config": {**LIGHT_CONFIG, "background": "white"}}  # type: ignore[typeddict-item]
 
 
-def _render(spec: dict[str, Any], **_: Any) -> dict[str, str]:
+def _render_figure(spec: dict[str, Any], **_: Any) -> dict[str, str]:
     return {"text/html": chart_figure(spec), "text/plain": "A chart: open the report's page to see it."}
+
+
+def _render_picture(spec: dict[str, Any], **_: Any) -> dict[str, str]:
+    import vl_convert
+
+    caption = html.escape(str(spec.get("description", "")))
+    sized = {**spec, "width": _PICTURE_PIXELS} if spec.get("width") == "container" else spec
+    figure = f"<figure>{vl_convert.vegalite_to_svg(sized)}<figcaption>{caption}</figcaption></figure>"
+    return {"text/html": figure, "text/plain": caption}
 
 
 def chart_figure(spec: dict[str, Any]) -> str:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from perfkit.engine.ranges import Range
+from perfkit.engine.ranges import Range, compile_ranges
 from perfkit.tables import plural
 from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from perfkit.workflows.analyse_costs import Dominance
-    from perfkit.workflows.analyse_result import Analysis
+    from perfkit.config.curves import CurveSet
+    from perfkit.learn import CompositionError
+    from perfkit.stats.hierarchical import Estimate
     from perfkit.workflows.bench_result import BenchResult
     from perfkit.workflows.published import PublishResult
     from perfkit.workflows.replay_result import ReplayResult
 
-__all__ = ["Verdict", "analysis_verdict", "benchmark_verdict", "publish_verdict", "ranges_verdict", "replay_verdict"]
+__all__ = [
+    "Verdict",
+    "benchmark_verdict",
+    "composition_verdict",
+    "publish_verdict",
+    "ranges_verdict",
+    "ratios_verdict",
+    "replay_verdict",
+    "settings_verdict",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,32 +62,6 @@ def benchmark_verdict(run: BenchResult) -> Verdict:
     return Verdict(f"{_STATUS[run.status]}: {effort}, {stability}.")
 
 
-def analysis_verdict(analysis: Analysis) -> Verdict:
-    """Up to which size each method's fixed cost dominates, and whose tail is the longest."""
-    sentences = []
-    if analysis.dominance:
-        sizes = "; ".join(_dominance_text(one) for one in analysis.dominance)
-        sentences.append(f"The fixed cost of a transfer outweighs its bytes up to {sizes}.")
-    tails = [(tail, one.group) for one in analysis.percentiles for tail in one.tail[:1] if tail.enough]
-    if tails:
-        tail, group = max(tails, key=lambda found: found[0].value)
-        name = " ".join(map(str, group.values())) or "everything together"
-        sentences.append(
-            f"The longest tail is that of {name}: {tail.name} is {tail.value:.2g} times the median of the same payload "
-            f"({tail.low:.2g} to {tail.high:.2g})."
-        )
-    if analysis.warnings:
-        sentences.append(f"Mind {plural(len(analysis.warnings), 'warning')} on the data.")
-    return Verdict(" ".join(sentences) or "There are too few transfers to say anything.")
-
-
-def _dominance_text(one: Dominance) -> str:
-    if math.isinf(one.even_bytes):
-        return f"every size for {one.method}"
-    interval = f"{format_bytes(one.even_low)} to {format_bytes(one.even_high)}"
-    return f"{format_bytes(one.even_bytes)} for {one.method} ({interval})"
-
-
 def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
     """Which method is taken up to which size, and where the edges may truly lie.
 
@@ -91,6 +75,51 @@ def ranges_verdict(ranges: Sequence[Range]) -> Verdict:
     never = [name for name in ranges[0].alternatives if name not in taken]
     ending = f"; {', '.join(never)} never." if never else "."
     return Verdict("; ".join(parts) + ending)
+
+
+def settings_verdict(curves: CurveSet, goal: str = "latency") -> Verdict:
+    """In how many settings the choice depends on the size at all.
+
+    Args:
+        curves: what was fitted.
+        goal: what the methods are chosen for.
+    """
+    from perfkit.report.charts.ranges import measured_contexts
+
+    contexts = measured_contexts(curves)
+    compiled = {name: compile_ranges(curves, context, goal) for name, context in contexts.items()}
+    chosen = {name: tuple(one.method for one in ranges) for name, ranges in compiled.items() if ranges}
+    if not chosen:
+        return Verdict("No method was measured, so none can be chosen.")
+    by_size = [name for name, methods in chosen.items() if len(methods) > 1]
+    settled = sorted({methods[0] for methods in chosen.values() if len(methods) == 1})
+    sentences = [f"The choice depends on the size in {len(by_size)} of {plural(len(chosen), 'setting')}."]
+    if settled:
+        sentences.append(f"In the others {' or '.join(settled)} is taken for every payload.")
+    return Verdict(" ".join(sentences))
+
+
+def composition_verdict(error: CompositionError) -> Verdict:
+    """How far the costs of encode, transport and decode, put together, are from what was measured whole."""
+    if not error.n:
+        return Verdict("No payload was measured whole, so it is not known whether the parts add up.")
+    return Verdict(
+        f"Put together, the parts miss what was measured whole by {error.p50:.0%} or less in half of "
+        f"{plural(error.n, 'case')}, and by {error.p90:.0%} or less in nine of ten."
+    )
+
+
+def ratios_verdict(ratios: Mapping[str, Estimate]) -> Verdict:
+    """Which ratios are surely not 1."""
+    if not ratios:
+        return Verdict("This preset measures no ratios; the preset limits does.")
+    clear = {name: one for name, one in ratios.items() if one.low > 1 or one.high < 1}
+    if not clear:
+        return Verdict(f"None of {plural(len(ratios), 'ratio')} is surely different from 1.")
+    texts = [
+        f"{name.replace('_', ' ')} {one.value:.3g} ({one.low:.3g} to {one.high:.3g})" for name, one in clear.items()
+    ]
+    return Verdict(f"Surely different from 1: {'; '.join(texts)}.")
 
 
 def replay_verdict(replay: ReplayResult | None) -> Verdict:

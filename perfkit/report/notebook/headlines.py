@@ -1,0 +1,132 @@
+"""The headline figures of results, under names that stay the same from run to run.
+
+Every name stands once in a notebook, so that the figures of two runs of it can be compared.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from perfkit.errors import InputError
+from perfkit.learn import CompositionError, Fit
+from perfkit.report.notebook.records import Record, record
+from perfkit.units import format_bytes
+from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.bench_result import BenchResult
+from perfkit.workflows.published import PublishResult
+from perfkit.workflows.replay_result import ReplayResult
+
+__all__ = ["headlines", "record_headlines"]
+
+_REFERENCE_BYTES = (2**10, 2**20)
+"""Sizes that every preset measures."""
+
+
+def record_headlines(*results: Any) -> None:
+    """Show the headline figures of results and keep them in the notebook, for the report and its index.
+
+    Args:
+        results: what `perfkit.bench`, `perfkit.analyse`, `perfkit.fit`, `perfkit.replay` or `perfkit.publish` returned,
+            or the ranges of a fit; None is left out.
+
+    Raises:
+        InputError: a result is none of these, or two figures have the same name.
+    """
+    found = [one for result in results if result is not None for one in headlines(result)]
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InputError(f"figure {', '.join(twice)} is recorded twice; give each result once")
+    for one in found:
+        record(one.name, one.value, one.low, one.high, one.unit, one.verdict)
+
+
+def headlines(result: Any) -> tuple[Record, ...]:
+    """The headline figures of a result; those of a fit are the edges of its ranges.
+
+    Args:
+        result: as in `record_headlines`.
+
+    Raises:
+        InputError: the result is none of these.
+
+    >>> [one.name for one in headlines(CompositionError(0.1, 0.2, 12, ()))]
+    ['composition error']
+    """
+    return tuple(_headlines(result))
+
+
+@functools.singledispatch
+def _headlines(result: Any) -> Iterator[Record]:
+    kinds = ", ".join(sorted(kind.__name__ for kind in _headlines.registry if kind is not object))
+    raise InputError(f"a result of type {type(result).__name__} has no headline figures; these have: {kinds}")
+
+
+@_headlines.register
+def _of_bench(run: BenchResult) -> Iterator[Record]:
+    yield Record("observations", run.observations.num_rows)
+    yield Record("launches", run.launches)
+    yield Record("time to measure", run.seconds, unit="s", verdict=run.status)
+    for one in run.summaries:
+        plain = one.stage == "transport" and one.temperature == "warm" and one.placement == "copied" and not one.touched
+        if plain and one.in_flight == 1 and one.signalling == "uds" and one.payload_bytes in _REFERENCE_BYTES:
+            latency = one.latency_ns
+            name = f"{one.method} at {format_bytes(one.payload_bytes)}"
+            yield Record(name, latency.value, latency.low, latency.high, "ns", "median")
+    for name, ratio in run.ratios.items():
+        yield Record(name.replace("_", " "), ratio.value, ratio.low, ratio.high, "x")
+
+
+@_headlines.register
+def _of_analysis(analysis: Analysis) -> Iterator[Record]:
+    yield Record("transfers", analysis.quality.transfers)
+    for one in analysis.dominance:
+        name = f"{one.method}: even at"
+        yield Record(name, one.even_bytes, one.even_low, one.even_high, "bytes", "fixed cost equals bytes")
+    for group in analysis.percentiles:
+        tail = group.tail[0]
+        if tail.enough:
+            name = " ".join(map(str, group.group.values())) or "all"
+            yield Record(f"{name}: {tail.name}", tail.value, tail.low, tail.high, "x", "of the median")
+
+
+@_headlines.register
+def _of_fit(fit: Fit) -> Iterator[Record]:
+    return _of_ranges(fit.ranges())
+
+
+@_headlines.register
+def _of_ranges(ranges: tuple) -> Iterator[Record]:  # type: ignore[type-arg]  # singledispatch takes plain classes
+    seen: dict[str, int] = {}
+    for one in ranges:
+        seen[one.method] = seen.get(one.method, 0) + 1
+        if one.crossover:
+            again = f" (range {seen[one.method]})" if seen[one.method] > 1 else ""
+            low, high = one.crossover
+            yield Record(f"{one.method} up to{again}", one.end_bytes, low, high, "bytes")
+
+
+@_headlines.register
+def _of_composition(error: CompositionError) -> Iterator[Record]:
+    if error.n:
+        yield Record("composition error", 100 * error.p50, unit="%", verdict="of half of the cases")
+
+
+@_headlines.register
+def _of_publication(result: PublishResult) -> Iterator[Record]:
+    if result.published:
+        yield Record("published version", result.version)
+    if result.not_published:
+        yield Record("not published", result.not_published)
+    for effect in result.effects:
+        yield Record(f"cost on {effect.workload}", effect.value, effect.low, effect.high, "x", effect.verdict)
+
+
+@_headlines.register
+def _of_replay(replay: ReplayResult) -> Iterator[Record]:
+    for setting in replay.settings.values():
+        tuned = setting.tuned
+        name = f"regret, {setting.name}"
+        yield Record(name, 100 * tuned.value, 100 * tuned.low, 100 * tuned.high, "%", setting.verdict)
