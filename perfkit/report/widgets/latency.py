@@ -1,0 +1,158 @@
+"""Latency against size, to look around in: sizes, methods, settings, and each edge from near."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perfkit.config.curves import CurveSet
+from perfkit.config.settings import GOALS, Settings, read_settings
+from perfkit.engine.costs import Context
+from perfkit.engine.ranges import Range, compile_ranges
+from perfkit.errors import UnknownNameError
+from perfkit.learn import Crossover
+from perfkit.report.charts import crossover_chart, crossovers, latency_chart
+from perfkit.report.notebook.sends_verdicts import crossover_verdict, fastest_verdict
+from perfkit.report.notebook.verdicts import ranges_verdict
+from perfkit.report.theme import method_styles
+from perfkit.report.widgets.controls import Control, choice, size_range, some_of, toggle
+from perfkit.report.widgets.explorer import Explorer, View
+from perfkit.schema import ZERO_COPY_FAMILY
+from perfkit.units import format_bytes
+
+__all__ = ["explore_latency"]
+
+_SIGNALLING_NAMES = {"uds": "Unix socket", "grpc": "gRPC"}
+_NO_EDGE = {"the whole range": None}
+_NO_POOL = {"any": ""}
+
+
+def explore_latency(
+    observations: pa.Table,
+    curves: CurveSet | None = None,
+    *,
+    goal: str = "latency",
+    signalling: str = "uds",
+    thresholds_path: str | Path | None = None,
+) -> Explorer:
+    """Latency against size with controls for sizes, methods and settings; with curves also for goal, pool and edge.
+
+    Choosing an edge shows the single sends in the decade around it.
+
+    Args:
+        observations: columns of `perfkit.schema.TRANSFER_COLUMNS`.
+        curves: what was fitted to them; without, only what was measured is drawn.
+        goal: what the methods are chosen for at first.
+        signalling: how shared memory is announced at first.
+        thresholds_path: the pools of the `perfkit.toml` beside this file can be chosen: with their goals and methods.
+
+    Returns:
+        The explorer; in a report it is the picture of all methods and sizes.
+
+    Raises:
+        UnknownNameError: there is no such goal.
+        ConfigError: `perfkit.toml` cannot be used.
+    """
+    settings = Settings() if thresholds_path is None else read_settings(Path(thresholds_path).parent / "perfkit.toml")
+    if goal not in GOALS:
+        raise UnknownNameError("goal", goal, GOALS)
+    source = _Source(observations.filter(_plain(observations)), curves)
+    controls = source.controls(settings, goal, signalling)
+
+    def follow(name: str) -> None:
+        if name == "pool" and controls["pool"].value:
+            pool = settings.pool(controls["pool"].value)
+            controls["goal"].value = pool.goal
+            controls["methods"].value = source.methods if pool.methods is None else pool.methods
+        if "edge" in controls and name != "edge":
+            controls["edge"].offer(source.edges(**_values(controls)))
+
+    return Explorer(controls, source.draw, follow)
+
+
+def _plain(observations: pa.Table) -> Any:
+    """The rows that any choice may show, so that a choice looks at these alone."""
+    is_sent = pc.field("method") != ""
+    return is_sent & (pc.field("stage") == "transport") if "stage" in observations.column_names else is_sent
+
+
+def _values(controls: dict[str, Control]) -> dict[str, Any]:
+    return {name: control.value for name, control in controls.items()}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Source:
+    """What the pictures are made of."""
+
+    observations: pa.Table
+    curves: CurveSet | None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Measured methods, as the legend orders them."""
+        return tuple(method_styles(self._distinct("method")))
+
+    def controls(self, settings: Settings, goal: str, signalling: str) -> dict[str, Control]:
+        """One control for everything that there is a choice of."""
+        controls = {"sizes": size_range(self._distinct("payload_bytes") or [1]), "methods": _methods(self.methods)}
+        zero_copy = self.observations.filter(pc.field("method").isin(ZERO_COPY_FAMILY))
+        signallings = _distinct(zero_copy, "signalling")
+        if len(signallings) > 1:
+            names = {_SIGNALLING_NAMES.get(one, one): one for one in sorted(signallings, reverse=True)}
+            first = signalling if signalling in signallings else signallings[0]
+            controls["signalling"] = toggle("announced over", names, first, "perfkit-signalling")
+        loads = sorted(self._distinct("in_flight"))
+        if len(loads) > 1:
+            named = {str(load): load for load in loads}
+            controls["in_flight"] = toggle("in flight", named, loads[0], "perfkit-in-flight")
+        if self.curves is None:
+            return controls
+        controls["goal"] = choice("goal", {name: name for name in GOALS}, goal, "perfkit-goal")
+        if settings.path is not None:
+            controls["pool"] = choice("pool", _NO_POOL | {name: name for name in settings.pools}, "", "perfkit-pool")
+        controls["edge"] = choice("edge", self.edges(**_values(controls)), None, "perfkit-edge")
+        return controls
+
+    def edges(self, **choices: Any) -> dict[str, Crossover | None]:
+        """The edges of a setting, by what people call them."""
+        ranges = self._ranges(self._context(**choices), choices.get("goal", "latency"))
+        named = {f"{one.before} → {one.after} at {format_bytes(one.payload_bytes)}": one for one in crossovers(ranges)}
+        return {**_NO_EDGE, **named}
+
+    def draw(
+        self, *, sizes: tuple[int, int], methods: Sequence[str], edge: Crossover | None = None, **rest: Any
+    ) -> View:
+        """The picture of a choice."""
+        context = self._context(methods=methods, **rest)
+        if edge is not None and self.curves is not None:
+            chart = crossover_chart(self.observations, self.curves, edge, context)
+            return View(chart, crossover_verdict(self.observations, edge, context))
+        ranges = self._ranges(context, rest.get("goal", "latency"))
+        chart = latency_chart(self.observations, self.curves, context, ranges=ranges, methods=methods, sizes=sizes)
+        if self.curves is None:
+            return View(chart, fastest_verdict(self.observations, context, methods=methods, sizes=sizes))
+        return View(chart, ranges_verdict(ranges))
+
+    def _context(self, *, methods: Sequence[str], signalling: str = "uds", in_flight: int = 1, **_: Any) -> Context:
+        return Context(available=tuple(methods), signalling=signalling, in_flight=in_flight)
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - gone with the notebook that holds the explorer
+    def _ranges(self, context: Context, goal: str) -> tuple[Range, ...]:
+        return () if self.curves is None else compile_ranges(self.curves, context, goal)
+
+    def _distinct(self, column: str) -> list[Any]:
+        return _distinct(self.observations, column)
+
+
+def _distinct(observations: pa.Table, column: str) -> list[Any]:
+    return pc.unique(observations[column]).to_pylist() if column in observations.column_names else []
+
+
+def _methods(methods: Sequence[str]) -> Control:
+    return some_of("methods", methods, "perfkit-methods")
