@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfkit.engine import Binding as Binding
     from perfkit.engine import Decision as Decision
     from perfkit.engine import Engine as Engine
+    from perfkit.engine.costs import Context as Context
     from perfkit.errors import CodecError as CodecError
     from perfkit.errors import ConfigError as ConfigError
     from perfkit.errors import FileError as FileError
@@ -57,10 +58,12 @@ if TYPE_CHECKING:
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
+    from perfkit.workflows.publish import publish_if_sound as publish_if_sound
     from perfkit.workflows.publish import rollback as rollback
     from perfkit.workflows.replay import replay as replay
     from perfkit.workflows.run_deletion import delete_runs as delete_runs
     from perfkit.workflows.runs import runs as runs
+    from perfkit.workflows.tune import fit_run as fit_run
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
     from perfkit.workflows.upkeep import migrate_lake as migrate_lake
 
@@ -91,6 +94,7 @@ _ERRORS = (
 _HOMES = {
     "Binding": "perfkit.engine",
     "Channel": "perfkit.channel",
+    "Context": "perfkit.engine.costs",
     "Decision": "perfkit.engine",
     "Engine": "perfkit.engine",
     "Fit": "perfkit.learn",
@@ -106,6 +110,7 @@ _HOMES = {
     "drain": "perfkit.lake",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
+    "fit_run": "perfkit.workflows.tune",
     "history": "perfkit.workflows.publish",
     "import_run": "perfkit.workflows.exchange",
     "maintain_lake": "perfkit.workflows.upkeep",
@@ -114,6 +119,7 @@ _HOMES = {
     "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
     "publish": "perfkit.workflows.publish",
+    "publish_if_sound": "perfkit.workflows.publish",
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",

@@ -33,7 +33,7 @@ from perfkit.schema import arrow_schema
 from perfkit.stats.hierarchical import Estimate
 from perfkit.transfer.platform import headroom
 from perfkit.transfer.registry import get_method
-from perfkit.units import format_bytes, format_duration
+from perfkit.units import format_bytes, format_duration, parse_bytes
 from perfkit.workflows.bench_result import BenchResult
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.keeping import ObservationKeeper, keep_observations
@@ -54,7 +54,7 @@ def bench(
     *,
     preset: str = "default",
     methods: Sequence[str] | None = None,
-    sizes: Sequence[int] | None = None,
+    sizes: Sequence[int | str] | None = None,
     scenarios: str | Path | None = None,
     budget_s: float | None = None,
     background_share: float | None = None,
@@ -68,7 +68,7 @@ def bench(
         preset: ``smoke`` (seconds), ``quick`` (a minute, up to 64 MiB), ``default`` (three, up to 128 MiB), ``full``
             (up to 1 GiB as memory allows) or ``limits`` (how near the methods are to what the machine can do).
         methods: only these; default: all that are built in. Registered methods may be named.
-        sizes: payload sizes in bytes instead of the preset's.
+        sizes: payload sizes instead of the preset's, in bytes or as text such as ``"64KiB"``.
         scenarios: a scenario file (TOML) instead of a preset.
         budget_s: seconds to spend instead of the preset's.
         background_share: measure gently, with at most this share of the machine's processor time, and measure what that
@@ -81,7 +81,7 @@ def bench(
         The run; after Ctrl-C what was measured until then, with status ``interrupted``.
 
     Raises:
-        InputError: unknown preset, method or size; a scenario file that cannot be used.
+        InputError: unknown preset or method; a size that is none; a scenario file that cannot be used.
         MeasurementError: nothing could be measured.
         JournalError: what was measured could not be made durable.
         LakeError: the lake cannot be written to.
@@ -102,7 +102,7 @@ def bench(
 def _sweep(
     preset: str,
     methods: Sequence[str] | None,
-    sizes: Sequence[int] | None,
+    sizes: Sequence[int | str] | None,
     scenarios: str | Path | None,
     budget_s: float | None,
     background_share: float | None,
@@ -116,7 +116,8 @@ def _sweep(
         return sweep if budget_s is None else dataclasses.replace(sweep, budget_s=budget_s)
     if background_share is not None and budget_s is None:
         budget_s = _BACKGROUND_BUDGET_S
-    return make_sweep(preset, methods=methods, sizes=sizes, budget_s=budget_s)
+    in_bytes = None if sizes is None else [parse_bytes(size) for size in sizes]
+    return make_sweep(preset, methods=methods, sizes=in_bytes, budget_s=budget_s)
 
 
 def _own_modules(sweep: Sweep) -> tuple[str, ...]:
