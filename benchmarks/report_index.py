@@ -2,9 +2,9 @@
 
 Method. A folder with a thousand runs of four pipelines is made: three notebooks each, ten figures a notebook, one run
 in twenty failed; one pipeline has a schedule. `first` writes the whole site, pages of all runs among them: what an
-upgrade costs once. `again` brings it up to date after one more run, as every step of a run does. Each is done in a fresh
-process, from the call of `write_site` on. `open` is from the call until the load event and two frames later, in Chromium
-with a fresh context each time. Median and range of `--repeats`.
+upgrade costs once. `again` brings it up to date after one more run, as every step of a run does. Each is done in a
+fresh process, from the call of `write_site` on. `open` is from the call until the load event and two frames later, in
+Chromium with a fresh context each time. Median and range of `--repeats`.
 """
 
 from __future__ import annotations

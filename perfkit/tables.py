@@ -62,7 +62,9 @@ class ResultTable:
 
     def to_html(self) -> str:
         """The table as HTML without style of its own, so that JupyterLab and the report give it theirs."""
-        head = "".join(f"<th{self._html_align(i)}>{html.escape(c)}</th>" for i, c in enumerate(self.columns))
+        head = "".join(
+            f'<th scope="col"{self._html_align(i)}>{html.escape(c)}</th>' for i, c in enumerate(self.columns)
+        )
         body = "".join(
             "<tr>" + "".join(f"<td{self._html_align(i)}>{html.escape(c)}</td>" for i, c in enumerate(row)) + "</tr>"
             for row in self.rows
@@ -73,7 +75,9 @@ class ResultTable:
         if not self.columns:
             title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
             return f'<div class="perfkit-table">{title}{notes}</div>'
-        return f'<div class="perfkit-table"><div class="perfkit-scroll">{table}</div>{notes}</div>'
+        # A region that scrolls is reached and moved by keyboard only when it has a place in the tab order, and a name.
+        region = f'class="perfkit-scroll" tabindex="0" role="region" aria-label="{html.escape(self.title or "Table")}"'
+        return f'<div class="perfkit-table"><div {region}>{table}</div>{notes}</div>'
 
     def _html_align(self, index: int) -> str:
         return ' style="text-align:right"' if index in self.align_right else ' style="text-align:left"'

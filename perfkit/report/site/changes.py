@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from perfkit.config.fingerprint import FINGERPRINT_KEYS, UNKNOWN
@@ -25,11 +25,14 @@ __all__ = [
     "SAME",
     "UNIT_CHANGED",
     "FigureChange",
+    "FigureKey",
     "RunChanges",
     "changes_between",
     "figure_change",
     "last_good_before",
     "moment",
+    "recorded",
+    "unfair",
 ]
 
 CHANGED = "changed"
@@ -41,7 +44,9 @@ NEW = "new"
 GONE = "gone"
 
 _NAMED_IN_SENTENCE = 3
-_Figures = dict[tuple[str, str, int], tuple[str, Record]]
+
+FigureKey = tuple[str, str, int]
+"""Page, name, and how often the page recorded that name before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -233,7 +238,7 @@ def figure_change(page: str, notebook: str, before: Record | None, after: Record
 
 def changes_between(before: PipelineResult, after: PipelineResult) -> RunChanges:
     """What changed from one run to a later one, over all their notebooks."""
-    earlier, later = _figures(before), _figures(after)
+    earlier, later = ({key: (title, kept) for key, title, kept in recorded(run)} for run in (before, after))
     keys = [*later, *(key for key in earlier if key not in later)]
     figures = []
     for key in keys:
@@ -259,12 +264,11 @@ def last_good_before(run: PipelineResult, runs: Iterable[PipelineResult]) -> Pip
 
 def unfair(before: PipelineResult, after: PipelineResult) -> tuple[str, ...]:
     """What differs between the two runs besides their figures, a sentence each."""
-    said = [
-        f"{one.title} did not complete in run {run.run_id}: figures that it lacks are left out."
-        for run in (before, after)
-        for one in run.notebooks
-        if one.status != "complete"
-    ]
+    said = []
+    for run in (before, after):
+        unfinished = ", ".join(one.title for one in run.notebooks if one.status != "complete")
+        if unfinished:
+            said.append(f"Not complete in run {run.run_id}, and figures that it lacks left out: {unfinished}.")
     if before.pipeline != after.pipeline:
         said.append(f"They are runs of two reports: {before.pipeline} and {after.pipeline}.")
     parameters = _differences(before.parameters, after.parameters)
@@ -310,15 +314,13 @@ def _kind(before: Record | None, after: Record | None) -> str:
     return CHANGED if after.low > before.high or after.high < before.low else NO_CLEAR_CHANGE
 
 
-def _figures(run: PipelineResult) -> _Figures:
-    """The figures of a run by page, name and how often the page had that name before."""
-    found: _Figures = {}
+def recorded(run: PipelineResult) -> Iterator[tuple[FigureKey, str, Record]]:
+    """The figures of a run, each with what identifies it and the title of its notebook."""
     for notebook in run.notebooks:
         seen: Counter[str] = Counter()
         for kept in notebook.records:
-            found[notebook.page_name, kept.name, seen[kept.name]] = (notebook.title, kept)
+            yield (notebook.page_name, kept.name, seen[kept.name]), notebook.title, kept
             seen[kept.name] += 1
-    return found
 
 
 def _unfinished(run: PipelineResult) -> set[str]:

@@ -10,29 +10,31 @@ import math
 from collections.abc import Iterable, Sequence
 
 from perfkit.report.notebook.records import Record
-from perfkit.report.site.changes import NO_CLEAR_CHANGE, SAME, FigureChange, RunChanges
+from perfkit.report.site.changes import GONE, NEW, UNIT_CHANGED, FigureChange, RunChanges
 from perfkit.tables import plural
 
 __all__ = ["changes_html"]
 
 _SCALES = (1.05, 1.1, 1.2, 1.5, 2.0, 3.0)
 """Ends of the picture's logarithmic scale, as a factor; what lies beyond the widest is drawn at its edge."""
+_FITTING_SHARE = 0.75
+_SHOWN_FIRST = (NEW, GONE, UNIT_CHANGED)
 _OPEN_ROWS = 6
 
 
 def changes_html(changes: RunChanges) -> str:
-    """The figures with their pictures; those without a clear change folded when they are many.
+    """The figures with their pictures; those of which nobody can say that they changed folded when they are many.
 
     Args:
         changes: what `changes_between` found. Its sentence and its warnings are left to the page.
     """
-    notable = [one for one in changes.figures if one.kind not in (SAME, NO_CLEAR_CHANGE) or one.is_notable]
+    notable = [one for one in changes.figures if one.is_notable or one.kind in _SHOWN_FIRST]
     rest = [one for one in changes.figures if one not in notable]
     scale = _scale(changes.figures)
-    parts = [_table(notable, scale, "Figures that changed, or cannot be judged")] if notable else []
+    parts = [_table(notable, scale, "Figures that changed")] if notable else []
     if rest:
         is_open = " open" if len(changes.figures) <= _OPEN_ROWS else ""
-        summary = f"{plural(len(rest), 'figure')} without a clear change"
+        summary = f"{plural(len(rest), 'figure')} that did not change clearly"
         parts.append(f"<details{is_open}><summary>{summary}</summary>{_table(rest, scale, summary)}</details>")
     return "".join(parts)
 
@@ -112,16 +114,19 @@ def _base(one: FigureChange) -> float:
 
 
 def _scale(figures: Iterable[FigureChange]) -> float:
-    """The narrowest scale that holds every value and interval."""
-    factors = [1.0]
+    """The narrowest scale that holds most figures with their intervals: one outlier must not flatten all others."""
+    widest = []
     for one in figures:
         base = _base(one)
-        for kept in (one.before, one.after) if base else ():
-            assert kept is not None  # both are there where there is a base
-            bounds = (float(kept.value), kept.low, kept.high)
-            factors += [bound / base for bound in bounds if bound is not None and bound > 0]
-    widest = max(max(factor, 1 / factor) for factor in factors)
-    return next((scale for scale in _SCALES if scale >= widest), _SCALES[-1])
+        if not base or one.before is None or one.after is None:
+            continue
+        bounds = [bound for kept in (one.before, one.after) for bound in (float(kept.value), kept.low, kept.high)]
+        factors = [bound / base for bound in bounds if bound is not None and bound > 0]
+        widest.append(max(max(factor, 1 / factor) for factor in factors))
+    if not widest:
+        return _SCALES[0]
+    most = sorted(widest)[int((len(widest) - 1) * _FITTING_SHARE)]
+    return next((scale for scale in _SCALES if scale >= most), _SCALES[-1])
 
 
 def _place(factor: float, scale: float) -> float:

@@ -56,7 +56,7 @@ def failing_cell(notebook: Any) -> int | None:
     under_way = [
         index
         for index, cell in enumerate(notebook.cells)
-        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("status") == "running"
+        if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("status") in ("running", "failed")
     ]
     return under_way[0] if under_way else None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfkit.report.notebook.records import Record
-from perfkit.report.site.changes import changes_between
+from perfkit.report.site.changes import changes_between, recorded
 from perfkit.report.site.runs import KeptRun
 from perfkit.report.site.sparkline import sparkline
 from perfkit.report.site.standing import GRACE, Standing
@@ -25,9 +25,10 @@ _DATED = "%Y-%m-%dT%H:%M:%S+00:00"
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Figure:
     record: Record
-    page: str
     notebook: str
     drawing: str
+    first: str
+    runs: int
 
 
 def index_html(reports: Sequence[Standing], unreadable: Sequence[str], problem: str, now: datetime.datetime) -> str:
@@ -49,7 +50,7 @@ def index_html(reports: Sequence[Standing], unreadable: Sequence[str], problem: 
         unreadable=unreadable,
         problem=problem,
         grace_s=int(GRACE.total_seconds()),
-        script=read_template("index.js"),
+        script=read_template("ages.js") + read_template("index.js"),
     )
 
 
@@ -95,20 +96,20 @@ def _figures(standing: Standing) -> list[_Figure]:
     """The headline figures of the last good run, those with an interval first, with their drawings."""
     if standing.last_good is None:
         return []
-    over_time: dict[tuple[str, str], list[Record]] = {}
+    over_time: dict[tuple[str, str, int], list[Record]] = {}
     good = [one.run for one in standing.runs if one.is_good and not one.is_from_future][:_SPARK_RUNS]
-    for run in reversed(good):
-        for notebook in run.notebooks:
-            for kept in notebook.records:
-                over_time.setdefault((notebook.page_name, kept.name), []).append(kept)
     figures = []
-    for notebook in standing.last_good.run.notebooks:
-        for kept in notebook.records:
-            comparable = [one for one in over_time[notebook.page_name, kept.name] if one.unit == kept.unit]
-            figures.append((kept, notebook.page_name, notebook.title, comparable))
+    for run in reversed(good):
+        figures = [(kept, title, over_time.setdefault(key, [])) for key, title, kept in recorded(run)]
+        for kept, _, over in figures:
+            over.append(kept)
     figures.sort(key=lambda one: one[0].low is None)
-    drawn = figures[:_SHOWN_FIGURES]
-    return [_Figure(*one[:3], sparkline(one[3]) if one in drawn else "") for one in figures]
+    shown = []
+    for index, (kept, title, over) in enumerate(figures):
+        alike = [one for one in over if one.unit == kept.unit]
+        drawing = sparkline(alike) if index < _SHOWN_FIGURES else ""
+        shown.append(_Figure(kept, title, drawing, alike[0].value_text, len(alike)))
+    return shown
 
 
 def _dated(moment: datetime.datetime | None) -> str:

@@ -16,6 +16,7 @@ LATEST = "latest"
 LOST = "lost"
 """Status of a run that says "running" although its process is gone: it was killed, or the machine went down."""
 
+_ERROR_LENGTH = 160
 _CLOCK_TOLERANCE = datetime.timedelta(minutes=5)
 
 
@@ -131,4 +132,5 @@ def _is_under_way(folder: Path) -> bool:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().split("\n", 1)[0]
+    line = text.strip().split("\n", 1)[0]
+    return line if len(line) <= _ERROR_LENGTH else f"{line[:_ERROR_LENGTH].rstrip()} …"

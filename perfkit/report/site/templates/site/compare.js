@@ -3,6 +3,7 @@
   const CHANGED = "changed", NO_CLEAR_CHANGE = "no clear change", SAME = "the same", DIFFERS = "differs, no interval";
   const UNIT_CHANGED = "another unit", NEW = "new", GONE = "gone";
   const SCALES = [1.05, 1.1, 1.2, 1.5, 2, 3];
+  const FITTING_SHARE = 0.75;
   const plural = (count, noun) => `${count} ${count === 1 ? noun : noun + "s"}`;
   const moment = (at) => `${at.slice(0, 16).replace("T", " ")} UTC`;
   const escape = (text) => {
@@ -77,9 +78,8 @@
   function unfair(before, after) {
     const said = [];
     for (const run of [before, after]) {
-      for (const page of run.pages) {
-        if (!page.complete) said.push(`${page.title} did not complete in run ${run.id}: figures that it lacks are left out.`);
-      }
+      const unfinished = run.pages.filter((page) => !page.complete).map((page) => page.title).join(", ");
+      if (unfinished) said.push(`Not complete in run ${run.id}, and figures that it lacks left out: ${unfinished}.`);
     }
     if (before.pipeline !== after.pipeline) {
       said.push(`They are runs of two reports: ${before.pipeline} and ${after.pipeline}.`);
@@ -138,15 +138,17 @@
   const baseOf = (one) => (one.relative === null || one.relative <= -1 ? 0 : one.before.value);
 
   function scaleOf(figures) {
-    let widest = 1;
+    const widest = [];
     for (const one of figures) {
       const base = baseOf(one);
       if (!base) continue;
-      for (const bound of [one.before, one.after].flatMap((kept) => [kept.value, kept.low, kept.high])) {
-        if (bound !== null && bound > 0) widest = Math.max(widest, bound / base, base / bound);
-      }
+      const bounds = [one.before, one.after].flatMap((kept) => [kept.value, kept.low, kept.high]);
+      const factors = bounds.filter((bound) => bound !== null && bound > 0).map((bound) => bound / base);
+      widest.push(Math.max(...factors.map((factor) => Math.max(factor, 1 / factor))));
     }
-    return SCALES.find((scale) => scale >= widest) ?? SCALES.at(-1);
+    if (!widest.length) return SCALES[0];
+    const most = widest.sort((a, b) => a - b)[Math.floor((widest.length - 1) * FITTING_SHARE)];
+    return SCALES.find((scale) => scale >= most) ?? SCALES.at(-1);
   }
 
   function place(factor, scale) {
@@ -194,12 +196,12 @@
   }
 
   function changesHtml(changes) {
-    const isFirst = (one) => one.notable || (one.kind !== SAME && one.kind !== NO_CLEAR_CHANGE);
+    const isFirst = (one) => one.notable || [NEW, GONE, UNIT_CHANGED].includes(one.kind);
     const first = changes.figures.filter(isFirst), rest = changes.figures.filter((one) => !isFirst(one));
     const scale = scaleOf(changes.figures);
-    let html = first.length ? table(first, scale, "Figures that changed, or cannot be judged") : "";
+    let html = first.length ? table(first, scale, "Figures that changed") : "";
     if (rest.length) {
-      const summary = `${plural(rest.length, "figure")} without a clear change`;
+      const summary = `${plural(rest.length, "figure")} that did not change clearly`;
       html += `<details${changes.figures.length <= 6 ? " open" : ""}><summary>${summary}</summary>${table(rest, scale, summary)}</details>`;
     }
     return html;
@@ -253,7 +255,7 @@
     const link = (id, words) => `<a href="${encodeURIComponent(id)}/index.html">${words}</a>`;
     result.innerHTML =
       `<p class="since-sentence">${escape(changes.sentence)}</p>` +
-      changes.warnings.map((warning) => `<p class="warned">${escape(warning)}</p>`).join("") +
+      (changes.warnings.length ? `<p class="notice warn"><strong>Hard to compare.</strong> ${escape(changes.warnings.join(" "))}</p>` : "") +
       changes.html +
       `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
   }
