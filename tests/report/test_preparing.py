@@ -62,8 +62,8 @@ def test_a_folder_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest
     ("variable", "value", "renderer"),
     [
         ("PERFKIT_REPORT", "1", "perfkit"),
-        ("JPY_SESSION_NAME", "/somewhere/20_analysis.ipynb", "jupyter"),
-        ("SERVER_SOFTWARE", "voila/0.5.0", "jupyter"),
+        ("JPY_SESSION_NAME", "/somewhere/20_analysis.ipynb", "perfkit-widget"),
+        ("SERVER_SOFTWARE", "voila/0.5.0", "perfkit-widget"),
         ("SERVER_SOFTWARE", "gunicorn", "perfkit-picture"),
     ],
 )

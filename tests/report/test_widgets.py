@@ -12,6 +12,7 @@ import pytest
 
 from perfkit.learn import Fit
 from perfkit.report import explore_latency, explore_profile, explore_stages, explore_tails
+from perfkit.report.bundles import bundle
 from perfkit.report.widgets.controls import toggle
 from perfkit.report.widgets.explorer import Explorer, View
 from perfkit.workflows.analyse_result import Analysis
@@ -139,3 +140,15 @@ def test_a_report_gets_the_picture_and_its_sentence(
     explorer._ipython_display_()
     assert displayed == [explorer.view.chart, explorer.view.verdict]
     assert "The lowest median of the launches" in str(explorer)
+
+
+def test_a_chart_carries_the_drawing_library_once_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made again where nothing is kept; from then on, reading it is all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = "window.mine = vegaEmbed;"
+    made = bundle.__wrapped__(source)
+    assert len(made) > 100_000
+    (kept,) = tmp_path.rglob("charts-*.js")
+    assert kept.read_text() == made
+    kept.write_text("kept")
+    assert bundle.__wrapped__(source) == "kept"

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import InputError
+from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
 from perfkit.report.theme import LIGHT_CONFIG
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ def prepare_notebook() -> None:
     >>> altair.theme.active
     'perfkit'
     """
-    import altair as alt
+    with without(SLOW_FORMAT_CHECK):
+        import altair as alt
 
     alt.theme.register("perfkit", enable=True)(_theme)
     alt.renderers.register("perfkit", _render_figure)
     alt.renderers.register("perfkit-picture", _render_picture)
+    alt.renderers.register("perfkit-widget", _render_widget)
     if has_front_end():
-        alt.renderers.enable("jupyter", offline=True)
+        alt.renderers.enable("perfkit-widget")
         return
     alt.renderers.enable("perfkit" if _in_report() else "perfkit-picture")
     if not _in_report():
@@ -94,6 +97,13 @@ def _theme() -> ThemeConfig:
 
 def _render_figure(spec: dict[str, Any], **_: Any) -> dict[str, str]:
     return {"text/html": chart_figure(spec), "text/plain": "A chart: open the report's page to see it."}
+
+
+def _render_widget(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
+    from perfkit.report.widgets.chart_widget import ChartWidget
+
+    bundle, _metadata = ChartWidget(spec)._repr_mimebundle_() or ({}, {})
+    return {**bundle, "text/plain": str(spec.get("description", ""))}
 
 
 def _render_picture(spec: dict[str, Any], **_: Any) -> dict[str, str]:

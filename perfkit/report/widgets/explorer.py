@@ -72,11 +72,11 @@ class Explorer:
         return self._box
 
     def _make_box(self) -> ipywidgets.VBox:
-        import altair as alt
         import ipywidgets
 
-        alt.JupyterChart.enable_offline(True)
-        self._chart = alt.JupyterChart(self.view.chart).add_class(CHART_CLASS)
+        from perfkit.report.widgets.chart_widget import ChartWidget
+
+        self._chart = ChartWidget(self.view.chart.to_dict()).add_class(CHART_CLASS)
         self._sentence = ipywidgets.HTML(self.view.verdict._repr_html_()).add_class(SENTENCE_CLASS)
         self._error = ipywidgets.HTML(layout={"display": "none"}).add_class(ERROR_CLASS)
         flowing = {"flex_flow": "row wrap", "grid_gap": "4px 16px", "align_items": "center"}
@@ -92,7 +92,7 @@ class Explorer:
             self._follow(name)
             self.view = self._draw(**self.choices)
             if self._box is not None:
-                self._chart.chart = self.view.chart
+                self._chart.spec = self.view.chart.to_dict()
                 self._sentence.value = self.view.verdict._repr_html_()
                 self._error.layout.display = "none"
         except Exception as error:

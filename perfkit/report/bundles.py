@@ -1,0 +1,35 @@
+"""The drawing library as one script, made once per version and kept: making it takes longer than importing all else."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+
+from perfkit.report.whole_files import write_whole
+
+__all__ = ["bundle"]
+
+
+@functools.cache
+def bundle(source: str) -> str:
+    """A script together with all that it uses of the drawing library; it loads nothing from a network.
+
+    It is kept in the user's cache folder, such as `~/.cache/perfkit`; where that cannot be written, it is made again.
+
+    Args:
+        source: JavaScript that uses `vegaEmbed`.
+    """
+    import vl_convert
+    from platformdirs import user_cache_path
+
+    version = hashlib.sha256(f"{importlib.metadata.version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
+    kept = user_cache_path("perfkit", appauthor=False) / f"charts-{version}.js"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return kept.read_text(encoding="utf-8")
+    made = str(vl_convert.javascript_bundle(source))
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, made, durable=False)
+    return made
