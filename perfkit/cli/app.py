@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "commands", "main"]
 COMMANDS = {
     "init": "perfkit.cli.files",
     "run": "perfkit.cli.pipeline",
+    "schedule": "perfkit.cli.schedule",
     "bench": "perfkit.cli.measure",
     "runs": "perfkit.cli.runs",
     "compare": "perfkit.cli.compare",

@@ -42,5 +42,14 @@ def check_command(context: click.Context, path: Path, as_json: bool) -> None:
 
     existing(path)
     result = check(path)
+    _check_schedules(path)
     show(result, as_json=as_json)
     context.exit(0 if result.ok else 1)
+
+
+def _check_schedules(path: Path) -> None:
+    try:
+        from perfkit.report.schedule.planning import check_schedules
+    except ImportError:  # a service's host reads no schedule, and has no library for it
+        return
+    check_schedules(path)

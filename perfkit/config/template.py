@@ -49,6 +49,26 @@ max_step = 4.0              # factor by which an edge between two methods may su
 [lake]
 keep_rows = "7 days"        # transfers and decisions
 keep_rollups = "400 days"   # their histograms per minute, and events
+
+# A pipeline of your own: notebooks that run together, as `perfkit run nightly` or on a schedule.
+# [pipelines.nightly]
+# notebooks = ["10_benchmark", "20_analysis", "30_tune"]
+# schedule = "0 3 * * *"    # minute hour day month weekday, in this host's time; `perfkit schedule nightly --install`
+# timeout = "1h"            # that each notebook may take
+# memory_limit = "8GiB"     # that each notebook may take, with its processes
+# retries = 1               # how often a notebook that failed is run once more
+# keep = "90 days"          # how long its reports are kept; keep_runs = 30 keeps the newest
+#
+# [pipelines.nightly.parameters]
+# preset = "quick"          # any parameter that one of the notebooks declares
+#
+# [pipelines.nightly.grid]
+# goal = ["latency", "memory"]  # a notebook that declares it runs once for each
+#
+# [pipelines.nightly.notify]
+# on = ["failure", "recovery", "verdict"]  # also "success"; `perfkit schedule nightly --test-notify` tries it
+# webhook = "https://example.com/hook"
+# email = { to = ["team@example.com"], sender = "perfkit@example.com", server = "localhost:25", security = "none" }
 """
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, encoding: str = "utf-8") -> None:
     """Write a file in one step: beside it first, then in its place.
 
     Args:
         path: what was there stays until the new text has reached the disk.
-        text: written as UTF-8.
+        text: what it is to hold.
+        encoding: of the text in the file.
 
     Raises:
         OSError: it could not be written, such as on a full disk; what was there is as it was.
@@ -27,7 +28,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding=encoding) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # a disk may say only now that it is full

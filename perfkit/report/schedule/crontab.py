@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from perfkit.report.schedule.job import ScheduledFile, ScheduledJob, Setup
 
@@ -16,9 +17,9 @@ def crontab_setup(job: ScheduledJob) -> Setup:
     return Setup("crontab", (file,), "your crontab (`crontab -e`)", (command,))
 
 
-def title(job: ScheduledJob) -> str:
+def title(pipeline: str, project: Path) -> str:
     """The comment above the line, by which it is found again."""
-    return f"# perfkit schedule {job.pipeline}, in {job.project}"
+    return f"# perfkit schedule {pipeline}, in {project}"
 
 
 def entry(job: ScheduledJob) -> str:
@@ -28,4 +29,6 @@ def entry(job: ScheduledJob) -> str:
     log = f"reports/{job.pipeline}.log"
     command = f"cd {shlex.quote(str(job.project))} && mkdir -p reports && {environment} {shlex.join(job.command)}"
     # A cron takes an unescaped % for the end of the line.
-    return f"{title(job)}\n{job.schedule.text} {command.replace('%', chr(92) + '%')} >> {log} 2>&1\n"
+    return (
+        f"{title(job.pipeline, job.project)}\n{job.schedule.text} {command.replace('%', chr(92) + '%')} >> {log} 2>&1\n"
+    )

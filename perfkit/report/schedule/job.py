@@ -9,7 +9,7 @@ from pathlib import Path
 from perfkit.errors import InputError
 from perfkit.report.schedule.times import Schedule
 
-__all__ = ["KINDS", "WAIT", "ScheduledFile", "ScheduledJob", "Setup"]
+__all__ = ["KINDS", "WAIT", "ScheduledFile", "ScheduledJob", "Setup", "job_name"]
 
 KINDS = ("systemd", "crontab", "windows")
 WAIT = "1h"
@@ -17,6 +17,20 @@ WAIT = "1h"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\$\"]")
+
+
+def job_name(pipeline: str) -> str:
+    """What the files and tasks of a pipeline are called.
+
+    Raises:
+        InputError: no file can be called so.
+    """
+    if not _NAME.fullmatch(pipeline):
+        raise InputError(
+            f"pipeline {pipeline!r} cannot be scheduled under this name: files are named after it; "
+            "use letters, digits, '-', '_' and '.' only"
+        )
+    return f"perfkit-{pipeline}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,11 +57,7 @@ class ScheduledJob:
     needs_password: bool = False
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.pipeline):
-            raise InputError(
-                f"pipeline {self.pipeline!r} cannot be scheduled under this name: files are named after it; "
-                "use letters, digits, '-', '_' and '.' only"
-            )
+        job_name(self.pipeline)
         for place in (self.project, self.python):
             if _UNWRITABLE.search(str(place)):
                 raise InputError(
@@ -58,7 +68,7 @@ class ScheduledJob:
     @property
     def name(self) -> str:
         """What its files and tasks are called."""
-        return f"perfkit-{self.pipeline}"
+        return job_name(self.pipeline)
 
     @property
     def command(self) -> tuple[str, ...]:

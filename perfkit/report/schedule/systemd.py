@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from perfkit.report.schedule.job import ScheduledFile, ScheduledJob, Setup
 from perfkit.report.schedule.times import Schedule
 
-__all__ = ["on_calendar", "systemd_setup"]
+__all__ = ["on_calendar", "systemd_setup", "working_directory"]
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _GRACE_S = 60
@@ -80,7 +81,7 @@ Description=perfkit runs the pipeline {job.pipeline}
 
 [Service]
 Type=oneshot
-WorkingDirectory={str(job.project).replace("%", "%%")}
+{working_directory(job.project)}
 Environment=PERFKIT_STARTED_BY=schedule
 {password}ExecStart={" ".join(map(_quoted, job.command))}
 # perfkit stops a notebook that takes too long; this is for the case that perfkit itself hangs.
@@ -91,6 +92,11 @@ TimeoutStopSec={_GRACE_S}
 # No other priority than a shell's: what is measured would depend on it.
 Nice=0
 """
+
+
+def working_directory(project: Path) -> str:
+    """The line of a service by which its project is known."""
+    return f"WorkingDirectory={str(project).replace('%', '%%')}"
 
 
 def _quoted(argument: str) -> str:

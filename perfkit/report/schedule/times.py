@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from cronsim import CronSim, CronSimError
 
 from perfkit.errors import InputError
 
-__all__ = ["Schedule", "due_times", "expected_period", "read_schedule"]
+__all__ = ["Schedule", "due_times", "expected_period", "next_due_times", "read_schedule"]
 
 _FIELDS = {
     "minute": (60, "0 to 59"),
@@ -126,6 +127,11 @@ def due_times(schedule: str, after: datetime.datetime, before: datetime.datetime
         if moment > after:
             due.append(moment)
     return due
+
+
+def next_due_times(schedule: Schedule, after: datetime.datetime, most: int) -> list[datetime.datetime]:
+    """The next times at which a pipeline is due, `most` of them."""
+    return list(itertools.islice((moment for moment in _walk(schedule, after) if moment > after), most))
 
 
 def expected_period(schedule: str, now: datetime.datetime) -> datetime.timedelta:
