@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "perfkit.cli.pipeline",
     "schedule": "perfkit.cli.schedule",
     "bench": "perfkit.cli.measure",
+    "reports": "perfkit.cli.reports",
     "runs": "perfkit.cli.runs",
     "compare": "perfkit.cli.compare",
     "replay": "perfkit.cli.replay",

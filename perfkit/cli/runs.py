@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from perfkit.cli.groups import NamedCommands
 from perfkit.cli.options import json_option, lake_option
 from perfkit.cli.output import interruptible, show, to_json
-from perfkit.errors import InputError, UnknownNameError
+from perfkit.errors import InputError
 
 __all__ = ["runs_command"]
 
@@ -22,20 +23,8 @@ _thresholds_option = click.option(
 )
 
 
-class _RunCommands(click.Group):
-    """A group that names the commands that there are when it is given another one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
-            hint = "`perfkit runs --help` describes them."
-            raise UnknownNameError("command of `perfkit runs`", args[0], self.commands, hint)
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    "runs", cls=_RunCommands, invoke_without_command=True, short_help="List runs; keep, delete, export or import one."
+    "runs", cls=NamedCommands, invoke_without_command=True, short_help="List runs; keep, delete, export or import one."
 )
 @lake_option
 @_thresholds_option
