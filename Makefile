@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference reference-table clean
+.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference tutorial reference-table clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
@@ -15,6 +15,7 @@ help:
 	@echo "make fuzz             send a million broken and hostile frames, count what comes of it"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
+	@echo "make tutorial         write docs/tutorial.md from notebooks/00_tutorial.ipynb"
 	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
 	@echo "make clean            remove caches and build output; keeps the lake and the reports"
 
@@ -55,6 +56,9 @@ notebooks: setup  # a copy: what they measure with their small defaults must not
 
 cli-reference: setup
 	$(BIN)/python -m perfkit.cli.reference > docs/reference/cli.md
+
+tutorial: setup
+	$(BIN)/python docs/make_tutorial.py > docs/tutorial.md
 
 reference-table: setup
 	$(BIN)/python benchmarks/reference_table.py

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perfkit.channel import Server as Server
     from perfkit.channel import connect as connect
     from perfkit.channel import serve as serve
+    from perfkit.config.check import check as check
     from perfkit.engine import Binding as Binding
     from perfkit.engine import Decision as Decision
     from perfkit.engine import Engine as Engine
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
     from perfkit.workflows.compare import compare as compare
+    from perfkit.workflows.doctor import diagnose as diagnose
     from perfkit.workflows.exchange import export_run as export_run
     from perfkit.workflows.exchange import import_run as import_run
     from perfkit.workflows.measure import bench as bench
+    from perfkit.workflows.project import prepare_project as prepare_project
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
     from perfkit.workflows.publish import publish_if_sound as publish_if_sound
@@ -104,9 +107,11 @@ _HOMES = {
     "Server": "perfkit.channel",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
+    "check": "perfkit.config.check",
     "compare": "perfkit.workflows.compare",
     "connect": "perfkit.channel",
     "delete_runs": "perfkit.workflows.run_deletion",
+    "diagnose": "perfkit.workflows.doctor",
     "drain": "perfkit.lake",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
@@ -118,6 +123,7 @@ _HOMES = {
     "migrate_lake": "perfkit.workflows.upkeep",
     "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
+    "prepare_project": "perfkit.workflows.project",
     "publish": "perfkit.workflows.publish",
     "publish_if_sound": "perfkit.workflows.publish",
     "replay": "perfkit.workflows.replay",

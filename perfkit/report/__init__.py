@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.rendering import prepare_notebook as prepare_notebook
     from perfkit.report.notebook.sends_verdicts import crossover_verdict as crossover_verdict
     from perfkit.report.notebook.sends_verdicts import fastest_verdict as fastest_verdict
+    from perfkit.report.notebook.service_verdicts import channel_verdict as channel_verdict
+    from perfkit.report.notebook.service_verdicts import check_verdict as check_verdict
+    from perfkit.report.notebook.service_verdicts import decision_verdict as decision_verdict
+    from perfkit.report.notebook.service_verdicts import diagnosis_verdict as diagnosis_verdict
+    from perfkit.report.notebook.service_verdicts import drain_verdict as drain_verdict
     from perfkit.report.notebook.verdicts import Verdict as Verdict
     from perfkit.report.notebook.verdicts import benchmark_verdict as benchmark_verdict
     from perfkit.report.notebook.verdicts import composition_verdict as composition_verdict
@@ -55,11 +60,16 @@ _HOMES = {
     "Verdict": "notebook.verdicts",
     "analysis_verdict": "notebook.analysis_verdicts",
     "benchmark_verdict": "notebook.verdicts",
+    "channel_verdict": "notebook.service_verdicts",
+    "check_verdict": "notebook.service_verdicts",
     "comparison_chart": "charts",
     "composition_verdict": "notebook.verdicts",
     "crossover_chart": "charts",
     "crossover_verdict": "notebook.sends_verdicts",
+    "decision_verdict": "notebook.service_verdicts",
+    "diagnosis_verdict": "notebook.service_verdicts",
     "dominance_verdict": "notebook.analysis_verdicts",
+    "drain_verdict": "notebook.service_verdicts",
     "explore_latency": "widgets",
     "explore_profile": "widgets",
     "explore_stages": "widgets",

@@ -7,6 +7,8 @@ import contextlib
 import io
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -22,6 +24,7 @@ from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
 from perfkit.schema import TABLES
 
 ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs/tutorial.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHEAP = ("doctor", "plan", "explain", "init", "check", "drain")
@@ -83,7 +86,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in heading_anchors(linked), f"{page_id(page)} links to {target}: no such heading"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_id)
+def test_the_tutorial_says_what_its_notebook_says() -> None:
+    """The notebook is executed with the others."""
+    command = [sys.executable, ROOT / "docs" / "make_tutorial.py"]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert TUTORIAL.read_text() == page, "docs/tutorial.md is not what its notebook says: make tutorial"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and page != TUTORIAL], ids=page_id)
 def test_python_on_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "documentation"}

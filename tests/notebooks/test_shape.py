@@ -19,6 +19,8 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LONGEST_CELL = 12
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 DECIDING = (ast.For, ast.While, ast.If, ast.Try, ast.With, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+YOURS = "yours"
+"""Tag of a cell that shows what a reader writes in a service: it may define a function."""
 PICTURES = ("_chart", "explore_")
 SENTENCES = ("_verdict", "explore_", "open_recorded", "record_versions")
 
@@ -39,7 +41,7 @@ def sections(notebook: Any) -> dict[str, list[ast.Module]]:
     for cell in notebook.cells[:-1]:
         if cell.cell_type == "markdown":
             heading = cell.source.splitlines()[0]
-        elif heading.startswith("## "):
+        elif heading.startswith("## ") and YOURS not in cell.metadata.get("tags", ()):
             found.setdefault(heading, []).append(ast.parse(cell.source))
     return found
 
@@ -103,7 +105,8 @@ def test_what_it_calls_of_the_report_is_offered(notebook: Any) -> None:
 def test_its_cells_are_short_and_hold_no_logic(notebook: Any) -> None:
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= LONGEST_CELL
-        assert not any(isinstance(node, (*DEFINING, *DECIDING)) for node in ast.walk(ast.parse(cell.source)))
+        logic = DECIDING if YOURS in cell.metadata.get("tags", ()) else (*DEFINING, *DECIDING)
+        assert not any(isinstance(node, logic) for node in ast.walk(ast.parse(cell.source)))
 
 
 def test_every_section_makes_one_call_and_says_what_came_of_it(notebook: Any) -> None:
@@ -129,7 +132,9 @@ def test_nothing_is_called_before_the_first_section(notebook: Any) -> None:
 
 def test_it_has_no_absolute_path(notebook: Any) -> None:
     for cell in code_cells(notebook):
-        texts = [node.value for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Constant)]
+        code = ast.parse(cell.source)
+        inner = {id(part) for node in ast.walk(code) if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
+        texts = [node.value for node in ast.walk(code) if isinstance(node, ast.Constant) and id(node) not in inner]
         assert not [text for text in texts if isinstance(text, str) and text.startswith(("/", "~"))]
 
 
