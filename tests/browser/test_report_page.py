@@ -15,8 +15,6 @@ from perfkit.config.curves import CurveSet
 from perfkit.report import latency_chart, profile_chart, ranges_chart, ratios_chart, stages_chart, tails_chart
 from perfkit.report.notebook.records import Record
 from perfkit.report.notebook.rendering import chart_figure
-from perfkit.report.results import NotebookResult, PipelineResult, write_run
-from perfkit.report.site.index import write_index
 from perfkit.report.site.page import write_page
 from perfkit.tables import ResultTable
 from perfkit.workflows.analyse import analyse
@@ -132,24 +130,3 @@ def test_a_point_tells_its_figures(opened: SimpleNamespace, page_file: Path) -> 
     tooltip = opened.page.wait_for_selector("#vg-tooltip-element.visible")
     assert "method" in tooltip.inner_text()
     assert "median" in tooltip.inner_text()
-
-
-@IN_EVERY_VIEW
-def test_the_index_opens_and_fits(opened: SimpleNamespace, tmp_path: Path) -> None:
-    failed = NotebookResult("10_benchmark", "failed", 3.0, "ValueError: " + "a_very_long_word" * 20)
-    records = (Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes"),) * 5
-    good = NotebookResult("10_benchmark", "complete", 60.0, "", records)
-    for run_id, notebook in (("20260101T000000Z-aaaa", good), ("20260102T000000Z-bbbb", failed)):
-        folder = tmp_path / run_id
-        folder.mkdir()
-        start, thresholds = "2026-01-01T00:00:00+00:00", tmp_path / "thresholds.toml"
-        write_run(
-            PipelineResult(
-                run_id, "quick", notebook.status, start, 60.0, folder, thresholds, None, {}, "abc1234", (notebook,)
-            )
-        )
-    write_index(tmp_path)
-    opened.page.goto((tmp_path / "index.html").as_uri())
-    assert opened.page.locator(".status").all_inner_texts() == ["failed", "complete"]
-    assert opened.complaints == []
-    assert fits(opened)
