@@ -9,12 +9,13 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, text: str, *, encoding: str = "utf-8") -> None:
+def write_whole(path: Path, text: str, *, durable: bool = True, encoding: str = "utf-8") -> None:
     """Write a file in one step: beside it first, then in its place.
 
     Args:
-        path: what was there stays until the new text has reached the disk.
+        path: what was there stays until the new text is whole.
         text: what it is to hold.
+        durable: wait until it has reached the disk, too: it survives a power cut.
         encoding: of the text in the file.
 
     Raises:
@@ -30,8 +31,9 @@ def write_whole(path: Path, text: str, *, encoding: str = "utf-8") -> None:
     try:
         with partial.open("w", encoding=encoding) as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # a disk may say only now that it is full
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())  # a disk may say only now that it is full
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

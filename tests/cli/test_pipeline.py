@@ -34,8 +34,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the runner was called with; it returns `RESULT` without running anything."""
     made: list[tuple[Any, ...]] = []
 
-    def run_pipeline(*arguments: Any, as_of: Path | None, progress: Any) -> PipelineResult:
-        made.append((*arguments, as_of))
+    def run_pipeline(name: str | None, parameters: Any, *, progress: Any, **options: Any) -> PipelineResult:
+        given = {option: value for option, value in options.items() if value}
+        made.append((name, parameters, given))
         return RESULT
 
     monkeypatch.setattr(runner, "run_pipeline", run_pipeline)
@@ -50,6 +51,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         (("-p", "presett=quick"), "Did you mean 'preset'?"),
         (("nightly",), "allowed: default"),
         (("tune", "--as-of", "nowhere"), "nowhere is no report: run.json cannot be read"),
+        (("--again", "nowhere"), "nowhere is no report: run.json cannot be read"),
+        (("--again", "nowhere", "--as-of", "nowhere"), "exclude each other"),
+        (("--wait", "soon"), "duration 'soon' cannot be read"),
+        (("--settings", "nowhere.toml"), "there is no such file"),
     ],
 )
 def test_wrong_input_is_named_before_anything_runs(perfkit, arguments: tuple[str, ...], expected: str) -> None:
@@ -70,19 +75,29 @@ def test_outside_of_a_clone_the_missing_notebook_is_named(perfkit) -> None:
 def test_the_pipeline_and_its_parameters_reach_the_runner(perfkit, calls) -> None:
     assert perfkit("run", "quick", "-p", "preset=smoke", "-p", "sizes=1KiB,1MiB").exit_code == 0
     assert perfkit("run", "tune", "--as-of", "reports/latest").exit_code == 0
-    assert calls == [("quick", {"preset": "smoke", "sizes": "1KiB,1MiB"}, None), ("tune", {}, Path("reports/latest"))]
+    assert perfkit("run", "--again", "reports/latest", "--wait", "1h").exit_code == 0
+    settings, latest = Path("perfkit.toml"), Path("reports/latest")
+    assert calls == [
+        ("quick", {"preset": "smoke", "sizes": "1KiB,1MiB"}, {"settings": settings}),
+        ("tune", {}, {"settings": settings, "as_of": latest}),
+        (None, {}, {"settings": settings, "again": latest, "wait_s": 3600.0}),
+    ]
 
 
 def test_the_last_line_of_json_says_where_everything_is(perfkit, calls) -> None:
-    assert perfkit("run", "--json").json() == {
-        "run": "20261120T120000Z-ab12",
-        "report": "reports/20261120T120000Z-ab12",
-        "thresholds": "thresholds.toml",
-        "published": 3,
-        "not_published": "",
-        "seconds": 93.4,
-        "status": "complete",
-    }
+    said = perfkit("run", "--json").json()
+    assert list(said.items())[:6] == [
+        ("run", "20261120T120000Z-ab12"),
+        ("report", "reports/20261120T120000Z-ab12"),
+        ("thresholds", "thresholds.toml"),
+        ("published", 3),
+        ("seconds", 93.4),
+        ("status", "complete"),
+    ]
+    assert [(one["notebook"], one["status"]) for one in said["notebooks"]] == [
+        ("10_benchmark", "complete"),
+        ("30_tune", "complete"),
+    ]
 
 
 def test_a_refusal_is_said_and_fails_nothing(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,12 +108,24 @@ def test_a_refusal_is_said_and_fails_nothing(perfkit, monkeypatch: pytest.Monkey
     assert "not published: refused (launches)" in outcome.stdout
 
 
-def test_a_failed_notebook_fails_the_command(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = dataclasses.replace(RESULT, status="failed", published_version=None)
+def test_a_failed_notebook_fails_the_command_and_says_what_was_left_out(
+    perfkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebooks = (
+        NotebookResult("10_benchmark", "failed", 60.0, "ValueError: no", attempts=2, notes=("attempt 1 failed: no",)),
+        NotebookResult("30_tune", "not run", point={"goal": "latency"}),
+    )
+    failed = dataclasses.replace(RESULT, status="failed", published_version=None, notebooks=notebooks, notes=("oh",))
     monkeypatch.setattr(runner, "run_pipeline", lambda *arguments, **options: failed)
     outcome = perfkit("run")
     assert outcome.exit_code == 1
-    assert "failed" in outcome.stdout
+    for expected in ("failed", "ValueError: no", "left out, because what comes before failed: 30_tune (goal", "oh"):
+        assert expected in outcome.stdout
+    outcome = perfkit("run", "--json")
+    assert outcome.exit_code == 1
+    said = outcome.json()
+    assert (said["left_out"], said["notes"]) == (["30_tune (goal = latency)"], ["oh"])
+    assert [(one["status"], one["attempts"]) for one in said["notebooks"]] == [("failed", 2), ("not run", 0)]
 
 
 def test_a_report_that_cannot_be_written_is_one_line(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:

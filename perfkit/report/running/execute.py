@@ -1,6 +1,7 @@
 """Execute one notebook, in a process of its own.
 
-`python -m perfkit.report.running.execute INPUT OUTPUT`, with the parameters on standard input.
+`python -m perfkit.report.running.execute INPUT OUTPUT`: what to do comes in on standard input as one line of JSON, how
+it went leaves on standard output as another.
 
 The runner holds the other end of standard input: when it goes away, however it ends, this process stops the notebook's
 kernel and leaves.
@@ -8,46 +9,113 @@ kernel and leaves.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
+from typing import Any
 
-__all__ = ["SHUTDOWN_S", "main"]
+from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
 
-SHUTDOWN_S = 20.0
-"""What an interrupted kernel gets to keep what it measured and to end its own processes; terminated at half of it."""
+__all__ = ["main"]
 
 
 def main(source: str, target: str) -> int:
     """Execute the notebook `source` in its own folder into `target`, which is saved after every cell.
 
-    Returns:
-        0 when every cell succeeded, 1 when one failed; its traceback is in `target`.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
+    Standard input: `parameters`, and `shutdown_s`, the seconds that an interrupted kernel gets to keep what it measured
+    and to end its own processes; it is terminated at half of them.
 
+    Standard output: `status` ("complete" or "failed"), `reason` (empty where the notebook's traceback says it),
+    `killed` (the kernel was killed from outside), `own_seconds` and `notes`, as
+    `perfkit.report.running.process.Outcome` has them.
+
+    Returns:
+        0 when every cell succeeded, else 1.
+    """
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(asked_to_stop, signal.default_int_handler)
-    parameters = json.loads(sys.stdin.readline())
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # the kernel inherits standard output: what it writes there belongs into the log
+    asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_the_runner, daemon=True).start()
+    outcome = _execute(source, target, asked["parameters"], asked["shutdown_s"])
+    answer.write(json.dumps(outcome) + "\n")
+    answer.close()
+    return 0 if outcome["status"] == "complete" else 1
+
+
+def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: float) -> dict[str, Any]:
+    with without(SLOW_FORMAT_CHECK, "pyarrow"):  # papermill takes pyarrow, where there is one, to write to Hadoop
+        import papermill
+        from papermill.exceptions import PapermillExecutionError
+        from traitlets.config import Config
+
+        from perfkit.report.running.engine import ENGINE, KernelEnded, Watched, use_engine
+    watched = Watched()
+    use_engine(Path(target), watched)
+    status, reason, killed = "failed", "", False
     try:
-        papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             source,
             target,
             parameters=parameters,
             cwd=str(Path(source).parent),
+            engine_name=ENGINE,
             kernel_name="python3",
             progress_bar=False,
-            config=Config(KernelManager={"shutdown_wait_time": SHUTDOWN_S}),
+            config=Config(KernelManager={"shutdown_wait_time": shutdown_s}),
         )
+        reason = _left_early(executed)
+        status = "failed" if reason else "complete"
     except PapermillExecutionError:
-        return 1
-    return 0
+        pass
+    except KernelEnded as ended:
+        reason, killed = _why_it_ended(ended.cell, ended.exit_code), ended.exit_code == -signal.SIGKILL
+    except KeyboardInterrupt:
+        reason = "stopped"
+    except OSError as error:
+        reason = _why_not_written(error, target)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the page has to say it
+        traceback.print_exc()
+        reason = f"could not be executed: {type(error).__name__}: {error}"
+    return {
+        "status": status,
+        "reason": reason,
+        "killed": killed,
+        "own_seconds": round(watched.own_seconds, 3),
+        "notes": watched.limit.notes,
+    }
+
+
+def _left_early(notebook: Any) -> str:
+    """Papermill takes `sys.exit()` for the end of a notebook: but its last cell, which asserts, did not run."""
+    codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(codes, start=1):
+        if any(output.output_type == "error" for output in cell.get("outputs", ())):
+            return f"it left in cell {number} with sys.exit(); the cells after it did not run"
+    return ""
+
+
+def _why_it_ended(cell: int, exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        with_code = "" if exit_code is None else f" with exit code {exit_code}"
+        return f"its kernel ended in cell {cell}{with_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    return f"its kernel was killed in cell {cell} ({name})"
+
+
+def _why_not_written(error: OSError, target: str) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.strerror}): free space (df -h {Path(target).parent}), then run it again"
+    return f"could not be executed: {error}"
 
 
 def _leave_with_the_runner() -> None:

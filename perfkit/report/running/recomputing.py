@@ -1,23 +1,24 @@
-"""Compute an earlier report's figures again, from the versions of the lake that it read."""
+"""Earlier reports: run them again with the newest data, or compute their figures again from what they read."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import InputError
 from perfkit.report.results import RUN_FILE, PipelineResult, read_run
+from perfkit.report.running.steps import Step
 
-__all__ = ["VERSIONS_PARAMETER", "at_versions_of", "earlier_parameters", "find_report"]
+__all__ = ["NOTHING_NEW", "VERSIONS_PARAMETER", "at_versions_of", "earlier_grid", "find_report"]
 
 VERSIONS_PARAMETER = "versions"
 """Parameter of the notebooks that read from a lake: the versions of its tables; empty for the newest."""
 
-_NOTHING_NEW: Mapping[str, Any] = {"dry_run": True, "replay_budget_s": 0.0}
-
-_Parameters = Mapping[str, Mapping[str, Any]]
+NOTHING_NEW: Mapping[str, Any] = {"dry_run": True, "replay_budget_s": 0.0}
+"""What keeps a notebook from measuring and publishing, when it only computes again."""
 
 
 def find_report(folder: str | Path) -> PipelineResult:
@@ -34,25 +35,34 @@ def find_report(folder: str | Path) -> PipelineResult:
         ) from error
 
 
-def earlier_parameters(earlier: PipelineResult, declared: _Parameters) -> dict[str, Any]:
-    """What the earlier run was given, as far as the notebooks of this one take it; nothing is measured or published."""
-    names = {name for parameters in declared.values() for name in parameters}
-    taken = {name: value for name, value in earlier.parameters.items() if name in names}
-    return taken | {name: value for name, value in _NOTHING_NEW.items() if name in names}
+def earlier_grid(earlier: PipelineResult) -> dict[str, tuple[Any, ...]]:
+    """The values of the grid that the earlier run went over, by parameter; empty when it had none."""
+    grid: dict[str, list[Any]] = {}
+    for notebook in earlier.notebooks:
+        for name, value in notebook.point.items():
+            values = grid.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return {name: tuple(values) for name, values in grid.items()}
 
 
-def at_versions_of(earlier: PipelineResult, given: _Parameters, declared: _Parameters) -> dict[str, dict[str, Any]]:
-    """The parameters with the versions that each notebook read for the earlier report.
+def at_versions_of(earlier: PipelineResult, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps with the versions of the lake's tables that each notebook read for the earlier report.
 
     Raises:
         InputError: a notebook measures anew, or did not say there what it read.
     """
-    read = {notebook.name: notebook.versions for notebook in earlier.notebooks}
-    chosen = {}
-    for name, parameters in given.items():
-        if VERSIONS_PARAMETER not in declared[name]:
-            raise InputError(f"notebook {name} measures anew and cannot be computed again; run the pipeline tune")
-        if not read.get(name):
-            raise InputError(f"report {earlier.run_id} does not say what {name} read; an older perfkit wrote it")
-        chosen[name] = {**parameters, VERSIONS_PARAMETER: json.dumps(read[name])}
-    return chosen
+    read = {
+        **{notebook.name: notebook.versions for notebook in earlier.notebooks},
+        **{notebook.page_name: notebook.versions for notebook in earlier.notebooks},
+    }
+    chosen = []
+    for step in steps:
+        if VERSIONS_PARAMETER not in step.declared:
+            raise InputError(f"notebook {step.name} measures anew and cannot be computed again; run the pipeline tune")
+        versions = read.get(step.page) or read.get(step.name)
+        if not versions:
+            raise InputError(f"report {earlier.run_id} does not say what {step.name} read; an older perfkit wrote it")
+        at_versions = {**step.parameters, VERSIONS_PARAMETER: json.dumps(versions)}
+        chosen.append(dataclasses.replace(step, parameters=at_versions))
+    return tuple(chosen)

@@ -1,0 +1,162 @@
+"""Run one step of a pipeline: again if it fails and may be, what it recorded read back, its page written."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perfkit.errors import PerfkitError, ReportError
+from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
+from perfkit.report.notebook.lake_versions import LakeVersions, read_versions
+from perfkit.report.notebook.records import Record, read_records
+from perfkit.report.results import NotebookResult, PipelineResult
+from perfkit.report.running.process import Limits, Outcome, run_process
+from perfkit.report.running.steps import Step
+
+__all__ = ["load_page_writer", "run_step"]
+
+_loading = threading.Lock()
+_ASSERTS = re.compile(r"^\s*assert\b", re.MULTILINE)
+_MAY_BE_RUN_AGAIN = ("failed", "timed out", "out of memory")
+
+
+def run_step(
+    run: PipelineResult, step: Step, limits: Limits, retries: int, tell: Callable[[int, float], None]
+) -> NotebookResult:
+    """Run a notebook at one point of the grid, into the folder of its run.
+
+    Args:
+        run: what it belongs to.
+        step: the notebook and its parameters.
+        limits: what it may take each time.
+        retries: how often it is run once more when it fails.
+        tell: called a few times a second with the number of the attempt, from 1, and its seconds.
+
+    Returns:
+        How it went. Executed notebooks of attempts that failed stay beside it as ``NAME.attempt-1.ipynb``.
+    """
+    began = time.monotonic()
+    target = run.report_path / f"{step.page}.ipynb"
+    notes: list[str] = []
+    for attempt in range(1, retries + 2):
+        outcome = _attempt(step, target, limits, lambda seconds, number=attempt: tell(number, seconds))  # type: ignore[misc]
+        notebook = _read_executed(target, step.source)
+        if outcome.status not in _MAY_BE_RUN_AGAIN or attempt > retries:
+            break
+        notes.append(f"attempt {attempt} {outcome.status}: {_error(outcome, notebook)}")
+        _keep_attempt(target, attempt)
+    records, read = read_records(notebook), read_versions(notebook)
+    if read is not None:
+        notes += _pin(read, run, step)
+    notes += outcome.notes
+    if outcome.status == "complete":
+        notes += _doubts(notebook, records)
+    result = NotebookResult(
+        name=step.name,
+        status=outcome.status,
+        seconds=round(time.monotonic() - began, 1),
+        error=_error(outcome, notebook),
+        records=records,
+        versions={} if read is None else read.versions,
+        point=step.point,
+        page=step.page if step.page != step.name else "",
+        attempts=attempt,
+        own_seconds=outcome.own_seconds,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        notes=tuple(notes),
+    )
+    result = _write_page(run, result, notebook, step)
+    if result.status == "complete":
+        target.with_suffix(".log").unlink(missing_ok=True)
+    return result
+
+
+def load_page_writer() -> None:
+    """Import what reads executed notebooks and writes pages: it takes a second, best while a notebook runs."""
+    with _loading, without(SLOW_FORMAT_CHECK):
+        import nbconvert
+        import nbformat
+
+        from perfkit.report.site import notebook_page
+
+        _ = nbconvert, nbformat, notebook_page
+
+
+def _attempt(step: Step, target: Path, limits: Limits, tell: Callable[[float], None]) -> Outcome:
+    try:
+        return run_process(step.source, target, step.parameters, target.with_suffix(".log"), limits, tell)
+    except OSError as error:
+        return Outcome("failed", f"it could not be started: {error.strerror or error}; free space, then run it again")
+
+
+def _error(outcome: Outcome, notebook: Any) -> str:
+    if outcome.status == "complete":
+        return ""
+    if outcome.status == "failed":
+        from perfkit.report.site.page import failure_of
+
+        return outcome.reason or failure_of(notebook) or "it failed without a word, see its log"
+    return outcome.reason
+
+
+def _keep_attempt(target: Path, attempt: int) -> None:
+    for file in (target, target.with_suffix(".log")):
+        with contextlib.suppress(FileNotFoundError):
+            file.rename(file.with_name(f"{target.stem}.attempt-{attempt}{file.suffix}"))
+
+
+def _read_executed(target: Path, source: Path) -> Any:
+    load_page_writer()
+    import nbformat
+
+    for file in (target, source):  # the source where it ended before its first cell
+        with contextlib.suppress(Exception):  # whatever is wrong with a notebook: its page says why it failed
+            return nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    title = nbformat.v4.new_markdown_cell(f"# {source.stem}")  # type: ignore[no-untyped-call]
+    return nbformat.v4.new_notebook(cells=[title])  # type: ignore[no-untyped-call]
+
+
+def _pin(read: LakeVersions, run: PipelineResult, step: Step) -> list[str]:
+    """Keep readable what a notebook read, for as long as the report is there."""
+    from perfkit.lake import open_lake
+    from perfkit.lake.pins import pin
+
+    try:
+        lake = open_lake(step.source.parent / read.lake)
+        pin(lake, f"report.{run.run_id}.{step.page}", read.versions, keeper=run.report_path)
+    except PerfkitError as error:
+        return [f"`perfkit maintain` may remove what it was made from: {error}"]
+    return []
+
+
+def _doubts(notebook: Any, records: tuple[Record, ...]) -> list[str]:
+    """A notebook that catches its own errors completes all the same; these are the signs that it may have."""
+    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    doubts = []
+    if not codes or not _ASSERTS.search(codes[-1]):
+        doubts.append("its last cell asserts nothing: an error that the notebook caught itself would not be seen")
+    if not records:
+        doubts.append("it recorded no figure: nothing can be compared with other runs")
+    return doubts
+
+
+def _write_page(run: PipelineResult, result: NotebookResult, notebook: Any, step: Step) -> NotebookResult:
+    from perfkit.report.site.notebook_page import write_notebook_page
+
+    try:
+        write_notebook_page(run, result, notebook, step.parameters)
+    except Exception as error:  # noqa: BLE001 - what was computed stands, whatever is wrong with its page
+        if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+            # A report without its pages is none: the disk is full, or the folder gone.
+            status = "failed" if result.status == "complete" else result.status
+            return dataclasses.replace(result, status=status, error=result.error or str(error))
+        kind = "" if isinstance(error, ReportError) else f"{type(error).__name__}: "
+        note = f"its page could not be written: {kind}{error}; the executed notebook is there"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    return result
