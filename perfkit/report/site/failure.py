@@ -15,12 +15,9 @@ FAILED_CELL = "failed-cell"
 _OPEN_LINES = 16
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXPLANATIONS: Mapping[str, str] = {
-    "timed out": "It took longer than it may and was stopped. Look at what the cell waits for; if it only needs more "
-    "time, raise timeout in perfkit.toml.",
-    "out of memory": "It took more memory than it may and was stopped. Give it less data, or raise memory_limit in "
-    "perfkit.toml.",
+    "timed out": "It took longer than it may and was stopped. What it waited for, or worked on, is in the cell below.",
+    "out of memory": "It took more memory than there is for it and was stopped, in the cell below.",
     "interrupted": "Somebody stopped it with Ctrl-C, or the machine was shut down. Nothing is wrong with the notebook.",
-    "lost": "Its process is gone without a word: it was killed, or the machine went down.",
 }
 
 

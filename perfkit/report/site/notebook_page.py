@@ -12,7 +12,7 @@ from perfkit.report.site.changes import changes_between, last_good_before
 from perfkit.report.site.changes_view import changes_html
 from perfkit.report.site.commands import again_command
 from perfkit.report.site.failure import explanation, failing_cell, with_failure_shown
-from perfkit.report.site.page import write_page
+from perfkit.report.site.page import failure_of, write_page
 from perfkit.report.site.runs import read_runs
 from perfkit.report.site.templating import render
 from perfkit.units import format_bytes, format_duration
@@ -49,7 +49,9 @@ def write_notebook_page(
         "failure.html.j2",
         result=result,
         explanation=explanation(result.status, notebook, result.error),
-        has_cell=failing_cell(notebook) is not None or bool(log_lines),
+        raised=bool(failure_of(notebook)),
+        has_cell=failing_cell(notebook) is not None,
+        has_log=bool(log_lines),
         last_good=last_good,
         last_good_has_page=last_good is not None and (last_good.report_path / f"{result.page_name}.html").exists(),
         not_run=_not_run(run, result),

@@ -65,9 +65,13 @@ def run_html(kept: KeptRun, neighbours: Neighbours, key: str) -> str:
 
 
 def _links(run: PipelineResult, notebook: NotebookResult) -> Sequence[tuple[str, str]]:
-    """What there is of a notebook: its page, the executed notebook, its log."""
+    """What there is of a notebook: its page, executed notebook and log, and earlier attempts."""
     kinds = (("html", "page"), ("ipynb", "notebook"), ("log", "log"))
-    return [(words, f"{notebook.page_name}.{ending}") for ending, words in kinds if _has(run, notebook, ending)]
+    found = [(words, f"{notebook.page_name}.{ending}") for ending, words in kinds if _has(run, notebook, ending)]
+    earlier = [
+        (f"attempt {number}", f"{notebook.page_name}.attempt-{number}.ipynb") for number in range(1, notebook.attempts)
+    ]
+    return found + [(words, name) for words, name in earlier if (run.report_path / name).exists()]
 
 
 def _has(run: PipelineResult, notebook: NotebookResult, ending: str) -> bool:
