@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from perfkit.config.pipelines import PipelineSettings
+from perfkit.config.pipelines import NotifySettings, PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, write_run
 from perfkit.report.running.retention import KeepLimits, limits_of, plan_removal, remove_reports
@@ -69,13 +69,29 @@ def tidy_up(run: PipelineResult, pipelines: Mapping[str, PipelineSettings]) -> P
     problems = []
     if run.status == "complete":
         problems += _point_latest_at(run.report_path)
+    problems += _tell_people(run, pipelines[run.pipeline].notify)  # before the run that it follows may go
     limits = limits_of(pipelines)
     if any(one != KeepLimits() for one in limits.values()):
         removal = remove_reports(plan_removal(run.report_path.parent, limits))
         problems += removal.problems
         if removal.removed:
             problems += _write_site(run.report_path.parent)
-    return _with_notes(run, problems) if problems else run
+    if problems:
+        run = _with_notes(run, problems)
+        _write_site(run.report_path.parent)
+    return run
+
+
+def _tell_people(run: PipelineResult, settings: NotifySettings | None) -> list[str]:
+    if settings is None:
+        return []
+    from perfkit.report.notify import notify_about
+    from perfkit.report.site.runs import read_runs
+
+    kept, _ = read_runs(run.report_path.parent)
+    before = (one.run for one in kept if one.run.pipeline == run.pipeline and one.run.status != "running")
+    earlier = next((one for one in before if one.run_id < run.run_id), None)
+    return list(notify_about(run, settings, earlier))
 
 
 def _with_notes(run: PipelineResult, notes: list[str]) -> PipelineResult:
