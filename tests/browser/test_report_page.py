@@ -130,3 +130,32 @@ def test_a_point_tells_its_figures(opened: SimpleNamespace, page_file: Path) -> 
     tooltip = opened.page.wait_for_selector("#vg-tooltip-element.visible")
     assert "method" in tooltip.inner_text()
     assert "median" in tooltip.inner_text()
+
+
+CONTRASTS = """() => {
+    const light = (colour) => {
+        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
+        const linear = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const ground = getComputedStyle(document.body).backgroundColor;
+    return [...document.querySelectorAll(".perfkit-chart svg .mark-text text")].map((text) => {
+        text.scrollIntoView({ block: "center", behavior: "instant" });
+        const box = text.getBoundingClientRect();
+        const beneath = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+        const bar = beneath.find((one) => one.closest(".mark-rect") && getComputedStyle(one).fillOpacity > 0.9);
+        const behind = bar ? getComputedStyle(bar).fill : ground;
+        return [text.textContent, contrast(light(getComputedStyle(text).fill), light(behind))];
+    });
+}"""
+
+
+@pytest.mark.parametrize("opened", [(1280, "light"), (1280, "dark")], indirect=True, ids=["light", "dark"])
+def test_text_in_charts_can_be_read(opened: SimpleNamespace, page_file: Path) -> None:
+    """Also that on a method's colour; axe-core looks at no text within a drawing."""
+    opened.page.goto(page_file.as_uri())
+    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
+    contrasts = opened.page.evaluate(CONTRASTS)
+    assert len(contrasts) > 50
+    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
