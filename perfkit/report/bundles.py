@@ -21,13 +21,14 @@ def bundle(source: str) -> str:
     Args:
         source: JavaScript that uses `vegaEmbed`.
     """
-    import vl_convert
     from platformdirs import user_cache_path
 
     version = hashlib.sha256(f"{importlib.metadata.version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
     kept = user_cache_path("perfkit", appauthor=False) / f"charts-{version}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return kept.read_text(encoding="utf-8")
+    import vl_convert
+
     made = str(vl_convert.javascript_bundle(source))
     with contextlib.suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import ReportError
+from perfkit.report.bundles import bundle
 from perfkit.report.site.templating import TEMPLATES, read_template, script_json
 from perfkit.report.theme import DARK_CONFIG, LIGHT_CONFIG
 from perfkit.report.whole_files import write_whole
@@ -83,9 +84,7 @@ def failure_of(notebook: Any) -> str:
 @functools.cache
 def chart_library() -> str:
     """The drawing library with all that it needs, as one script that is safe within HTML."""
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
+    return bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 @functools.cache
