@@ -93,7 +93,9 @@ def _sends(
         conditions.append(pl.col("method").is_in(list(methods)))
     if sizes is not None:
         conditions.append(pl.col("payload_bytes").is_between(*sizes))
-    return frame.lazy().with_columns(pl.lit(column.default).alias(column.name) for column in absent).filter(*conditions)
+    defaults = (pl.lit(column.default).alias(column.name) for column in absent)
+    # A lake hands out texts as categories, which do not compare with those of another table.
+    return frame.lazy().with_columns(*defaults).filter(*conditions).with_columns(pl.col("method").cast(pl.String))
 
 
 def size_cells(cells: pl.DataFrame) -> pl.DataFrame:

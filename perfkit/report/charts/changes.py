@@ -10,12 +10,12 @@ import altair as alt
 import polars as pl
 
 from perfkit.report.charts.frame import finished, nothing_to_draw
-from perfkit.report.charts.scales import LogAxis
+from perfkit.report.charts.scales import LogAxis, times_axis
 from perfkit.report.theme import MethodStyle
 from perfkit.stats.comparison import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 
 if TYPE_CHECKING:
-    from perfkit.workflows.comparison import Comparison, ScenarioChange
+    from perfkit.workflows.comparison import Comparison, Difference, ScenarioChange
 
 __all__ = ["comparison_chart"]
 
@@ -42,11 +42,11 @@ def comparison_chart(comparison: Comparison) -> alt.LayerChart:
     if not shown:
         return nothing_to_draw("The two runs share no scenario.")
     overall = comparison.overall
-    records = [_record("all scenarios", overall.value, overall.low, overall.high, overall.verdict)]
+    records = [_record("all scenarios", overall)]
     records += [_scenario_record(one) for one in (*shown, *comparison.controls)]
     low = min(1.0, *(record["low"] for record in records)) / 1.15
     high = max(1.0, *(record["high"] for record in records)) * 1.15
-    x = LogAxis((low, high), alt.Axis(title="B / A (log scale)", format="~g", labelOverlap="greedy"), 10)
+    x = times_axis((low, high), "B / A (log scale)")
     y = alt.Y("row:O", axis=None, sort=None)
     margin = {"first": low, "equal": 1.0, "least": 1 - comparison.margin, "most": 1 + comparison.margin}
     frame = (
@@ -63,11 +63,11 @@ def comparison_chart(comparison: Comparison) -> alt.LayerChart:
 
 
 def _scenario_record(one: ScenarioChange) -> dict[str, Any]:
-    change = one.change
-    return _record(one.scenario, change.value, change.low, change.high, change.verdict)
+    return _record(one.scenario, one.change)
 
 
-def _record(name: str, value: float, low: float, high: float, verdict: str) -> dict[str, Any]:
+def _record(name: str, change: Difference) -> dict[str, Any]:
+    value, low, high = change.value, change.low, change.high
     # An interval that nobody knows is drawn as its value alone: a logarithmic axis has neither 0 nor infinity.
     is_known = isfinite(high) and low > -1
     return {
@@ -76,7 +76,8 @@ def _record(name: str, value: float, low: float, high: float, verdict: str) -> d
         "low": 1 + (low if is_known else value),
         "high": 1 + (high if is_known else value),
         "interval": f"{low:+.1%} to {high:+.1%}" if is_known else "unknown",
-        "verdict": verdict,
+        "verdict": change.verdict,
+        "n": change.n,
     }
 
 
@@ -89,6 +90,7 @@ def _layers(base: alt.Chart, x: LogAxis, y: alt.Y) -> list[alt.Chart]:
         alt.Tooltip("name:N", title="scenario"),
         alt.Tooltip("interval:N", title="interval"),
         alt.Tooltip("verdict:N", title="verdict"),
+        alt.Tooltip("n:Q", title="n (launches)"),
     ]
     return [
         base.mark_bar(height=_ROW_PIXELS, color=_VERDICT_STYLES[INCONCLUSIVE].colour, opacity=0.12).encode(

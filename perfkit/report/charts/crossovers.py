@@ -84,7 +84,7 @@ def _window(edge: float, sizes: list[float]) -> tuple[float, float]:
     """The decade around an edge, widened to the two nearest measured sizes on each of its sides."""
     below = sorted(size for size in sizes if size <= edge)[-2:]
     above = sorted(size for size in sizes if size > edge)[:2]
-    return min(edge / _HALF_DECADE, *below[:1]), max(edge * _HALF_DECADE, *above[-1:])
+    return min([edge / _HALF_DECADE, *below[:1]]), max([edge * _HALF_DECADE, *above[-1:]])
 
 
 def _band(crossover: Crossover, x: LogAxis) -> list[alt.Chart]:

@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from perfkit.report.charts.frame import finished, nothing_to_draw
-from perfkit.report.charts.scales import LogAxis
+from perfkit.report.charts.scales import times_axis
 from perfkit.stats.hierarchical import Estimate
 
 __all__ = ["ratios_chart"]
@@ -45,8 +45,7 @@ def ratios_chart(ratios: Mapping[str, Estimate]) -> alt.LayerChart:
     ]
     low = min(1.0, *(record["low"] for record in records)) / 1.15
     high = max(1.0, *(record["high"] for record in records)) * 1.15
-    axis = alt.Axis(title="times (log scale)", format="~g", labelOverlap="greedy")
-    x = LogAxis((low, high), axis, 10)
+    x = times_axis((low, high), "times (log scale)")
     y = alt.Y("name:N", axis=None, sort=[str(record["name"]) for record in records])
     tooltip = [
         alt.Tooltip("name:N", title="ratio"),

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from perfkit.report.charts.frame import finished, nothing_to_draw
-from perfkit.report.charts.scales import LogAxis
+from perfkit.report.charts.scales import times_axis
 from perfkit.report.theme import method_styles
 from perfkit.stats.regret import Regret
 from perfkit.units import format_bytes
@@ -37,8 +37,7 @@ def regret_chart(replay: ReplayResult | None) -> alt.LayerChart:
         return nothing_to_draw("No setting was replayed.")
     rows = list(dict.fromkeys(str(record["row"]) for record in records))
     highest = max(1 + regret.high for one in replay.settings.values() for regret in one.strategies.values())
-    axis = alt.Axis(title="times the oracle's cost (log scale)", format="~g", labelOverlap="greedy")
-    x = LogAxis((_SMALLEST_FACTOR, max(highest * 1.15, 2.0)), axis, 10)
+    x = times_axis((_SMALLEST_FACTOR, max(highest * 1.15, 2.0)), "times the oracle's cost (log scale)")
     y = alt.Y("row:N", axis=None, sort=rows)
     colour = alt.Color("colour:N", scale=None, legend=None)
     tooltip = [

@@ -12,7 +12,9 @@ import altair as alt
 
 from perfkit.units import format_bytes, format_duration
 
-__all__ = ["LogAxis", "bytes_axis", "duration_axis", "labels_apart", "log_domain"]
+__all__ = ["LogAxis", "bytes_axis", "duration_axis", "labels_apart", "log_domain", "times_axis"]
+
+_NEAR, _FAR, _VERY_FAR = 0.4, 4.0, 1000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,25 @@ def duration_axis(domain: tuple[float, float]) -> LogAxis:
     steps = (1, 2, 5) if domain[1] / domain[0] < 100 else (1,)
     values = [step * 10**power for power in powers for step in steps]
     return LogAxis(domain, _labelled(values, format_duration, title="latency (log scale)", titleAnchor="end"), 10)
+
+
+def times_axis(domain: tuple[float, float], title: str) -> LogAxis:
+    """An axis for ratios, with ticks at round numbers, 1 among them.
+
+    >>> times_axis((0.8, 15), "times").axis.to_dict()["values"]
+    [1, 2, 5, 10]
+    """
+    low, high = domain
+    if high / low > _FAR:
+        values: list[float] = [step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)]
+    else:
+        step = 0.05 if high - low <= _NEAR else 0.1 if high - low <= 2 * _NEAR else 0.5
+        values = [round(count * step, 2) for count in range(1, int(high / step) + 1)]
+    shown = [int(value) if value >= 1 and value == int(value) else value for value in values if low <= value <= high]
+    if high / low > _VERY_FAR:
+        shown = [value for value in shown if math.log10(value).is_integer()]
+    axis = alt.Axis(title=title, values=shown, format="~g", labelOverlap="parity", labelSeparation=4)
+    return LogAxis(domain, axis, 10)
 
 
 def _labelled(values: list[int], label: Callable[[float], str], **properties: Any) -> alt.Axis:

@@ -1,0 +1,189 @@
+"""What every chart keeps to, however little there is to draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import vl_convert
+
+import perfkit
+from perfkit.config.curves import CurveSet
+from perfkit.engine.costs import Context
+from perfkit.engine.ranges import compile_ranges
+from perfkit.learn import Crossover, Fit, fit
+from perfkit.report import charts
+from perfkit.report.theme import DARK_CONFIG, method_styles
+from perfkit.schema import SIMPLICITY_ORDER
+from perfkit.stats.hierarchical import Estimate
+from perfkit.stats.regret import CostTable, Regret
+from perfkit.workflows.analyse import analyse
+from perfkit.workflows.analyse_percentiles import Profile
+from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.comparison import Comparison
+from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
+
+EDGE = Crossover(100_000.0, 80_000.0, 130_000.0, "uds", "shm_pool")
+NAMES = sorted(name for name in charts.__all__ if name.endswith("_chart"))
+
+
+def replay_of(strategies: tuple[str, ...]) -> ReplayResult:
+    regrets = {
+        name: Regret(0.1 * index, 0.08 * index, 0.12 * index, 1, 1, 9, 9) for index, name in enumerate(strategies)
+    }
+    decades = (DecadeRegret(1e3, 1e4, 4, regrets), DecadeRegret(1e4, 1e5, 5, regrets))
+    costs = CostTable((), (), np.empty((2, 0, 0)))
+    setting = SettingResult("uds", "latency", (), costs, {}, regrets, decades, "")
+    return ReplayResult("r", "a fit", {}, 1, 1.0, 3, 9, {"uds": setting}, (), pa.table({}))
+
+
+def shifted(observations: pa.Table) -> pa.Table:
+    slower = pc.multiply(observations["latency_ns"], 2)
+    return observations.set_column(observations.column_names.index("latency_ns"), "latency_ns", slower)
+
+
+@pytest.fixture(scope="module")
+def full(observations: pa.Table, fitted: Fit, analysis: Analysis) -> Mapping[str, alt.LayerChart]:
+    """Every chart with plenty to draw, by the name of its function."""
+    comparison = perfkit.compare(observations, shifted(observations))
+    return {
+        "comparison_chart": charts.comparison_chart(comparison),
+        "crossover_chart": charts.crossover_chart(observations, fitted.curves, EDGE),
+        "latency_chart": charts.latency_chart(observations, fitted.curves),
+        "profile_chart": charts.profile_chart(analysis.profiles["size"]),
+        "ranges_chart": charts.ranges_chart(fitted.curves),
+        "ratios_chart": charts.ratios_chart({"grpc_vs_uds": Estimate(12, 10, 15, 30, 3)}),
+        "regret_chart": charts.regret_chart(replay_of(("tuned", "best_static", "always:uds"))),
+        "stages_chart": charts.stages_chart(analysis.stages_at()),
+        "tails_chart": charts.tails_chart(analysis.percentiles),
+    }
+
+
+def no_comparison(observations: pa.Table) -> Comparison:
+    compared = perfkit.compare(observations, observations)
+    return dataclasses.replace(compared, scenarios=(), controls=())
+
+
+def meagre(observations: pa.Table) -> Iterator[tuple[str, alt.LayerChart]]:
+    """Every chart with nothing, one method, one size, one send."""
+    (nothing, one_method, one_size, one_send) = (
+        observations.slice(0, 0),
+        observations.filter(pc.field("method") == "uds"),
+        observations.filter(pc.field("payload_bytes") == 2**20),
+        observations.slice(0, 1),
+    )
+    curves = fit(one_method).curves
+    for rows in (nothing, one_method, one_size, one_send):
+        yield "latency_chart", charts.latency_chart(rows)
+        yield "latency_chart", charts.latency_chart(rows, curves)
+        yield "crossover_chart", charts.crossover_chart(rows, curves, EDGE)
+    for rows in (one_method, one_size, one_send):
+        analysis = analyse(rows)
+        yield "tails_chart", charts.tails_chart(analysis.percentiles)
+        yield "profile_chart", charts.profile_chart(analysis.profiles["size"])
+        yield "stages_chart", charts.stages_chart(analysis.stages_at())
+    yield "tails_chart", charts.tails_chart(())
+    yield "profile_chart", charts.profile_chart(Profile("size", ()))
+    yield "stages_chart", charts.stages_chart(())
+    yield "ranges_chart", charts.ranges_chart(curves)
+    yield "ranges_chart", charts.ranges_chart(CurveSet({}))
+    yield "ratios_chart", charts.ratios_chart({})
+    yield "ratios_chart", charts.ratios_chart({"a_vs_b": Estimate(2.0, 0.0, float("inf"), 1, 1)})
+    yield "regret_chart", charts.regret_chart(None)
+    yield "regret_chart", charts.regret_chart(dataclasses.replace(replay_of(("tuned",)), settings={}))
+    yield "regret_chart", charts.regret_chart(replay_of(("tuned", "always:uds")))
+    yield "comparison_chart", charts.comparison_chart(no_comparison(observations))
+
+
+def found(plain: Any, wanted: Callable[[str, Any], bool]) -> Iterator[Any]:
+    """The values, however deep, whose name and value are wanted."""
+    pairs = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for name, value in pairs:
+        if wanted(str(name), value):
+            yield value
+        yield from found(value, wanted)
+
+
+def test_every_chart_is_held_to_this(full: Mapping[str, alt.LayerChart]) -> None:
+    assert sorted(full) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fills_its_place_says_how_to_read_it_and_needs_no_legend(name: str, full: Mapping[str, Any]) -> None:
+    plain = full[name].to_dict()
+    assert plain["width"] == "container"
+    assert re.search(r"interval|95 ?%|fastest to the slowest", plain["description"])
+    scaled = list(found(plain["layer"], lambda key, value: key in ("color", "shape") and "field" in str(value)))
+    assert [one for one in scaled if one.get("legend", "") is not None and one.get("scale", "") is not None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mark_tells_on_how_much_it_rests(name: str, full: Mapping[str, Any]) -> None:
+    tooltips = list(
+        found(full[name].to_dict()["layer"], lambda key, value: key == "tooltip" and isinstance(value, list))
+    )
+    assert any(one["field"] == "n" for tooltip in tooltips for one in tooltip)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_intervals_are_drawn(name: str, full: Mapping[str, Any]) -> None:
+    """A layer that reaches from a lower to an upper bound."""
+    ends = [
+        {str(layer["encoding"].get(channel, {}).get("field", "")) for channel in channels}
+        for layer in full[name].to_dict()["layer"]
+        for channels in (("x", "x2"), ("y", "y2"))
+    ]
+    assert any(any("low" in one for one in pair) and any("high" in one for one in pair) for pair in ends)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_methods_have_the_colours_of_the_theme(name: str, full: Mapping[str, Any]) -> None:
+    scales = found(
+        full[name].to_dict()["layer"],
+        lambda key, value: (
+            key == "color" and "method" in str(value.get("field", "")) if isinstance(value, dict) else False
+        ),
+    )
+    for scale in (one["scale"] for one in scales):
+        styles = method_styles(SIMPLICITY_ORDER)
+        assert [styles[method].colour for method in scale["domain"]] == scale["range"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_logarithmic_axis_says_so_and_sizes_are_written_as_people_do(name: str, full: Mapping[str, Any]) -> None:
+    for layer in full[name].to_dict()["layer"]:
+        for channel in ("x", "y"):
+            encoding = layer["encoding"].get(channel, {})
+            if encoding.get("scale", {}).get("type") == "log":
+                assert "(log scale)" in encoding["axis"]["title"]
+                if "payload" in encoding["axis"]["title"]:
+                    assert "KiB" in encoding["axis"]["labelExpr"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_drawn_on_a_telephone_and_in_the_dark(name: str, full: Mapping[str, Any]) -> None:
+    svg = vl_convert.vegalite_to_svg({**full[name].to_dict(), "width": 360, "config": DARK_CONFIG})
+    assert float(re.search(r'width="([\d.]+)"', svg)[1]) <= 400
+    assert not re.search(r"NaN|undefined|Infinity", svg)
+
+
+def test_however_little_there_is_a_picture_or_a_sentence_comes_of_it(observations: pa.Table) -> None:
+    seen = set()
+    for name, chart in meagre(observations):
+        plain = chart.to_dict()
+        assert plain["width"] == "container"
+        json.dumps(plain, allow_nan=False)
+        seen.add(name)
+    assert sorted(seen) == NAMES
+
+
+def test_a_range_table_of_one_context_has_no_edge() -> None:
+    assert charts.crossovers(compile_ranges(CurveSet({}), Context())) == ()
