@@ -15,6 +15,10 @@ function render({ model, el }) {
     if (isDark()) spec.config = model.get("dark_config");
     const place = document.createElement("div");
     place.style.width = "100%";
+    const caption = document.createElement("p");
+    caption.className = "perfkit-caption";
+    caption.style.cssText = "font-size: 0.85em; max-width: 80ch; opacity: 0.8; margin: 0 0 0.5em";
+    caption.textContent = spec.description || "";
     const before = el.style.minHeight;
     el.style.minHeight = `${el.offsetHeight}px`;  // the page must not jump while the next picture is made
     try {
@@ -27,7 +31,7 @@ function render({ model, el }) {
       }
       finish();
       finish = () => drawn.finalize();
-      el.replaceChildren(place);
+      el.replaceChildren(place, caption);
       el.dataset.drawn = String(Number(el.dataset.drawn || 0) + 1);
     } catch (error) {
       place.replaceChildren(`This chart cannot be drawn: ${error.message}`);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from perfkit.units import format_bytes
 __all__ = ["explore_latency"]
 
 _SIGNALLING_NAMES = {"uds": "Unix socket", "grpc": "gRPC"}
-_NO_EDGE = {"the whole range": None}
+_WHOLE_RANGE = ""  # not None: a list that unfolds would take that for nothing chosen
+_NO_EDGE: Mapping[str, Crossover | str] = {"the whole range": _WHOLE_RANGE}
 _NO_POOL = {"any": ""}
 
 
@@ -116,21 +117,21 @@ class _Source:
         controls["goal"] = choice("goal", {name: name for name in GOALS}, goal, "perfkit-goal")
         if settings.path is not None:
             controls["pool"] = choice("pool", _NO_POOL | {name: name for name in settings.pools}, "", "perfkit-pool")
-        controls["edge"] = choice("edge", self.edges(**_values(controls)), None, "perfkit-edge")
+        controls["edge"] = choice("edge", self.edges(**_values(controls)), _WHOLE_RANGE, "perfkit-edge")
         return controls
 
-    def edges(self, **choices: Any) -> dict[str, Crossover | None]:
+    def edges(self, **choices: Any) -> dict[str, Crossover | str]:
         """The edges of a setting, by what people call them."""
         ranges = self._ranges(self._context(**choices), choices.get("goal", "latency"))
         named = {f"{one.before} → {one.after} at {format_bytes(one.payload_bytes)}": one for one in crossovers(ranges)}
         return {**_NO_EDGE, **named}
 
     def draw(
-        self, *, sizes: tuple[int, int], methods: Sequence[str], edge: Crossover | None = None, **rest: Any
+        self, *, sizes: tuple[int, int], methods: Sequence[str], edge: Crossover | str = _WHOLE_RANGE, **rest: Any
     ) -> View:
         """The picture of a choice."""
         context = self._context(methods=methods, **rest)
-        if edge is not None and self.curves is not None:
+        if isinstance(edge, Crossover) and self.curves is not None:
             chart = crossover_chart(self.observations, self.curves, edge, context)
             return View(chart, crossover_verdict(self.observations, edge, context))
         ranges = self._ranges(context, rest.get("goal", "latency"))
