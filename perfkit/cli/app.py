@@ -20,6 +20,8 @@ __all__ = ["COMMANDS", "commands", "main"]
 COMMANDS = {
     "init": "perfkit.cli.files",
     "run": "perfkit.cli.pipeline",
+    "lab": "perfkit.cli.workbench",
+    "dashboard": "perfkit.cli.workbench",
     "schedule": "perfkit.cli.schedule",
     "bench": "perfkit.cli.measure",
     "reports": "perfkit.cli.reports",
