@@ -285,10 +285,18 @@ def test_a_receiver_that_hangs_or_is_not_there_ends_in_time(make_run: MakeRun, m
     assert problem == "the webhook at 127.0.0.1 could not be reached: [Errno 111] Connection refused"
 
 
-def test_an_address_that_is_none_is_a_problem_and_no_exception(make_run: MakeRun) -> None:
-    for address in ("file:///etc/passwd", "http://[::1", "http://127.0.0.1:99999/x", "http://a b/"):
-        (problem,) = notify_about(make_run(5), NotifySettings(ALL, address), None)
-        assert problem
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("file:///etc/secret", "the webhook's address does not begin with http:// or https://"),
+        ("http://[::1/secret", "the webhook's address cannot be read"),
+        ("http://127.0.0.1:99999/secret", "the webhook's address cannot be read"),
+        ("http://127.0.0.1/sec ret", "the webhook at 127.0.0.1 has an address that cannot be read"),
+        ("http://127.0.0.1/secrét", "the webhook at 127.0.0.1 has an address that cannot be read"),
+    ],
+)
+def test_an_address_that_is_none_is_a_problem_and_no_exception(make_run: MakeRun, address: str, told: str) -> None:
+    assert notify_about(make_run(5), NotifySettings(ALL, address), None) == (told,)
 
 
 def test_an_email_has_all_that_a_mail_programme_wants(make_run: MakeRun) -> None:

@@ -74,7 +74,7 @@ def _tell(message: Message, settings: NotifySettings) -> tuple[str, ...]:
         try:
             problems[name] = send()
         except Exception as error:  # noqa: BLE001 - a run that went well must not fail on its messages
-            problems[name] = f"{name} could not be sent: {type(error).__name__}: {error}"
+            problems[name] = f"{name} could not be sent: {type(error).__name__}"  # its words may repeat a secret
 
     # Threads, because a timeout of a socket counts from its last byte, and looking up a name has none at all.
     threads = [threading.Thread(target=use, args=channel, daemon=True) for channel in channels.items()]

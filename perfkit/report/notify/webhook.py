@@ -38,9 +38,14 @@ def post(address: str, body: Mapping[str, Any], deadline: float) -> str:
         What went wrong, as a sentence; empty when it arrived. It holds no more of the address than its host: the rest
         is often a secret.
     """
-    receiver = f"the webhook at {urllib.parse.urlsplit(address).hostname}"
     if not address.startswith(("http://", "https://")):
         return "the webhook's address does not begin with http:// or https://"
+    try:
+        place = urllib.parse.urlsplit(address)
+        place.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        return "the webhook's address cannot be read"
+    receiver = f"the webhook at {place.hostname}"
     for pause_s in (*_PAUSES_S, None):
         problem, again = _try(address, body, deadline - time.monotonic())
         if not problem:
@@ -67,8 +72,8 @@ def _try(address: str, body: Mapping[str, Any], timeout_s: float) -> tuple[str, 
         if 300 <= error.code < 400:
             return f"answered {error.code}: it has moved; put its new address into perfkit.toml", False
         return f"answered {error.code} {error.reason}", error.code >= 500
+    except (ValueError, http.client.InvalidURL):  # whose words repeat the address
+        return "has an address that cannot be read", False
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return f"could not be reached: {reason or type(error).__name__}", True
-    except ValueError as error:
-        return f"has an address that cannot be used: {type(error).__name__}", False
