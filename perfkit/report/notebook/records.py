@@ -65,8 +65,8 @@ class Record:
     def _to_html(self) -> str:
         details = " · ".join(filter(None, (self.interval_text, self.verdict)))
         return (
-            f'<div class="perfkit-record"><span class="perfkit-record-name">{html.escape(self.name)}</span>'
-            f'<span class="perfkit-record-value">{html.escape(self.value_text)}</span>'
+            f'<div class="perfkit-record"><span class="perfkit-record-name">{html.escape(self.name)}</span> '
+            f'<b class="perfkit-record-value">{html.escape(self.value_text)}</b> '
             f'<span class="perfkit-record-details">{html.escape(details)}</span></div>'
         )
 
