@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,13 @@ def straight(fixed: float, per_byte: float, half_width: float = 0.02) -> CostCur
     """One straight line, measured from 1 byte to 4 GiB."""
     point = IntervalPoint(1024, 1 - half_width, 1 + half_width)
     return CostCurve((Piece(0, fixed, per_byte),), (point,), 1, 2**32, n=90, launches=3)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary folder with a short name: the address of a Unix socket in it may be 107 bytes long."""
+    with tempfile.TemporaryDirectory(prefix="pk-", dir="/tmp") as path:
+        yield Path(path)
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ HARNESS = Path(__file__).with_name("channel_harness.py")
 
 @pytest.mark.timeout(300)
 @pytest.mark.slow
-def test_killed_clients_and_servers_leave_nothing_behind(tmp_path: Path) -> None:
+def test_killed_clients_and_servers_leave_nothing_behind(short_path: Path) -> None:
     """`CHANNEL_CHAOS_RUNS` runs, 50 without it; the seed of a run that fails is in what it prints."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # stays there when it takes too long and is killed
+    environment = {**os.environ, "TMPDIR": str(short_path)}  # stays there when it takes too long and is killed
     done = subprocess.run(
         [sys.executable, str(HARNESS), "--json"], capture_output=True, text=True, timeout=290, env=environment
     )

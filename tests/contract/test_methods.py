@@ -190,15 +190,15 @@ def test_named_memory_works_between_those_who_allow_it(receiver, name, tmp_path)
     opened.close()
 
 
-def test_nothing_is_left_behind(tmp_path, monkeypatch):
+def test_nothing_is_left_behind(short_path, monkeypatch):
     """After the receiver's end there is neither socket nor folder nor descriptor of ours."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(short_path))
     before = len(list(Path("/proc/self/fd").iterdir()))
     with start_receiver(["uds", "shm_pool", "shm"]) as running:
-        assert list(tmp_path.iterdir())
+        assert list(short_path.iterdir())
         for name in ("uds", "shm_pool", "shm"):
             opened = get_method(name).implementation.connect(running.folder, SenderOptions())
             opened.send(encoded_bytes(10_000))
             opened.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -29,9 +29,9 @@ GREETING: dict[str, Any] = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.slow
-def test_broken_frames_bring_errors_of_the_protocol_and_no_growth(tmp_path: Path) -> None:
+def test_broken_frames_bring_errors_of_the_protocol_and_no_growth(short_path: Path) -> None:
     """`FUZZ_FRAMES` frames, 50 000 without it; the seed of a run that fails is in what it prints."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(short_path)}
     command = [sys.executable, str(HARNESS), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=290, env=environment)
     assert done.stdout, done.stderr
@@ -72,12 +72,12 @@ def test_the_harness_sees_a_crash_and_a_descriptor_that_is_left_open() -> None:
 
 
 @pytest.fixture
-def hostile_server(tmp_path: Path) -> Iterator[Callable[..., str]]:
+def hostile_server(short_path: Path) -> Iterator[Callable[..., str]]:
     """A server that greets as it is told, and then does what it is told."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def start(facts: dict[str, Any], then: Callable[[socket.socket], None]) -> str:
-        path = tmp_path / "hostile.sock"
+        path = short_path / "hostile.sock"
         listener.bind(str(path))
         listener.listen(16)
 
