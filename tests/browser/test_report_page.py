@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,7 +57,7 @@ def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture
-def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
+def opened(browser: Any, screenshots: Path, request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
     """A page without network, of a width and a colour scheme, with what it complained about and asked for."""
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
@@ -68,6 +69,7 @@ def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[SimpleNames
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     yield SimpleNamespace(page=page, complaints=complaints, width=width, scheme=scheme)
+    page.screenshot(path=screenshots / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name)}.png", full_page=True)
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     context.close()
 

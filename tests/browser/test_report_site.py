@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.resources
-import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,7 +154,7 @@ def site(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def open_page(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def open_page(browser: Any, screenshots: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Open a page without network; afterwards nothing was asked for elsewhere, and nothing was complained about."""
     contexts, complaints, asked = [], [], []
 
@@ -172,10 +172,8 @@ def open_page(browser: Any, tmp_path: Path, request: pytest.FixtureRequest) -> I
         return page
 
     yield opened
-    screenshots = Path(os.environ.get("PERFKIT_SCREENSHOTS") or tmp_path)
-    screenshots.mkdir(parents=True, exist_ok=True)
     for number, context in enumerate(contexts):
-        name = "".join(one if one.isalnum() else "-" for one in request.node.name)
+        name = re.sub(r"[^a-z0-9]+", "-", request.node.name)
         context.pages[0].screenshot(path=screenshots / f"{name}-{number}.png", full_page=True)
         context.close()
     assert complaints == []

@@ -119,6 +119,16 @@ class FigureChange:
         told = f"verdict changed: {self.before.verdict} → {self.after.verdict}"
         return f"{CHANGED}; {told}" if self.kind == CHANGED else told
 
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold."""
+        return {
+            **dataclasses.asdict(self),
+            "name": self.name,
+            "relative": self.relative,
+            "verdict": self.verdict,
+            "is_notable": self.is_notable,
+        }
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunChanges:
@@ -175,25 +185,12 @@ class RunChanges:
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
-        figures = [
-            {
-                "page": one.page,
-                "notebook": one.notebook,
-                "name": one.name,
-                "before": None if one.before is None else one.before.to_plain(),
-                "after": None if one.after is None else one.after.to_plain(),
-                "relative": one.relative,
-                "kind": one.kind,
-                "verdict": one.verdict,
-            }
-            for one in self.figures
-        ]
         return {
             "before": self.before,
             "after": self.after,
             "sentence": self.sentence,
             "changed": len(self.notable),
-            "figures": figures,
+            "figures": [one.to_plain() for one in self.figures],
             "warnings": list(self.warnings),
         }
 

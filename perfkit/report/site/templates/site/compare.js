@@ -257,7 +257,7 @@
       `<p class="since-sentence">${escape(changes.sentence)}</p>` +
       (changes.warnings.length ? `<p class="notice warn"><strong>Hard to compare.</strong> ${escape(changes.warnings.join(" "))}</p>` : "") +
       changes.html +
-      `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
+      `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. What lies beyond the scale is drawn at its edge. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
   }
 
   function fromAddress() {
