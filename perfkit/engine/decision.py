@@ -45,6 +45,16 @@ class Decision:
         costs = dict(sorted(costs.items(), key=lambda item: item[1].cost.value))
         return Explanation(self, payload_bytes, costs)
 
+    def to_table(self) -> ResultTable:
+        """What is taken and by which rule; `explain` tells what the others would cost."""
+        return ResultTable(f"Take {self.method}: {self.rule}", (), (), (f"{self.id}; explain() says more.",))
+
+    def _repr_html_(self) -> str:
+        return self.to_table().to_html()
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MethodCost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import itertools
 import math
 from collections.abc import Mapping
@@ -39,6 +40,9 @@ class Prediction:
     n: int
     launches: int
     measured: bool
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(str(self))}</p>"
 
     def __str__(self) -> str:
         mark = "" if self.measured else " (?)"

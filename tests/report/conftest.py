@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 
 from perfkit.learn import Fit, fit
+from perfkit.stats.regret import CostTable, Regret
 from perfkit.workflows.analyse import analyse
 from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
 
 PARAMETERS = """\
 preset = "smoke"  # what to measure
@@ -83,3 +85,19 @@ def analysis(observations: pa.Table) -> Analysis:
         codec = codec.append_column(name, pa.array([value] * codec.num_rows))
     codec = codec.append_column("wire_bytes", codec["payload_bytes"])
     return analyse(pa.concat_tables([observations, codec], promote_options="default"))
+
+
+@pytest.fixture(scope="session")
+def replay_of() -> Callable[[tuple[str, ...]], ReplayResult]:
+    """A replay by hand, of nine payloads in one setting, with the strategies that are named."""
+
+    def make(strategies: tuple[str, ...]) -> ReplayResult:
+        regrets = {
+            name: Regret(0.1 * index, 0.08 * index, 0.12 * index, 1, 1, 9, 9) for index, name in enumerate(strategies)
+        }
+        decades = (DecadeRegret(1e3, 1e4, 4, regrets), DecadeRegret(1e4, 1e5, 5, regrets))
+        costs = CostTable((), (), np.empty((2, 0, 0)))
+        setting = SettingResult("uds", "latency", (), costs, {}, regrets, decades, "")
+        return ReplayResult("r", "a fit", {}, 1, 1.0, 3, 9, {"uds": setting}, (), pa.table({}))
+
+    return make

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -24,25 +23,15 @@ from perfkit.report import charts
 from perfkit.report.theme import DARK_CONFIG, method_styles
 from perfkit.schema import SIMPLICITY_ORDER
 from perfkit.stats.hierarchical import Estimate
-from perfkit.stats.regret import CostTable, Regret
 from perfkit.workflows.analyse import analyse
 from perfkit.workflows.analyse_percentiles import Profile
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.comparison import Comparison
-from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
+from perfkit.workflows.replay_result import ReplayResult
 
 EDGE = Crossover(100_000.0, 80_000.0, 130_000.0, "uds", "shm_pool")
+ReplayOf = Callable[[tuple[str, ...]], ReplayResult]
 NAMES = sorted(name for name in charts.__all__ if name.endswith("_chart"))
-
-
-def replay_of(strategies: tuple[str, ...]) -> ReplayResult:
-    regrets = {
-        name: Regret(0.1 * index, 0.08 * index, 0.12 * index, 1, 1, 9, 9) for index, name in enumerate(strategies)
-    }
-    decades = (DecadeRegret(1e3, 1e4, 4, regrets), DecadeRegret(1e4, 1e5, 5, regrets))
-    costs = CostTable((), (), np.empty((2, 0, 0)))
-    setting = SettingResult("uds", "latency", (), costs, {}, regrets, decades, "")
-    return ReplayResult("r", "a fit", {}, 1, 1.0, 3, 9, {"uds": setting}, (), pa.table({}))
 
 
 def shifted(observations: pa.Table) -> pa.Table:
@@ -51,7 +40,7 @@ def shifted(observations: pa.Table) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def full(observations: pa.Table, fitted: Fit, analysis: Analysis) -> Mapping[str, alt.LayerChart]:
+def full(observations: pa.Table, fitted: Fit, analysis: Analysis, replay_of: ReplayOf) -> Mapping[str, alt.LayerChart]:
     """Every chart with plenty to draw, by the name of its function."""
     comparison = perfkit.compare(observations, shifted(observations))
     return {
@@ -72,7 +61,7 @@ def no_comparison(observations: pa.Table) -> Comparison:
     return dataclasses.replace(compared, scenarios=(), controls=())
 
 
-def meagre(observations: pa.Table) -> Iterator[tuple[str, alt.LayerChart]]:
+def meagre(observations: pa.Table, replay_of: ReplayOf) -> Iterator[tuple[str, alt.LayerChart]]:
     """Every chart with nothing, one method, one size, one send."""
     (nothing, one_method, one_size, one_send) = (
         observations.slice(0, 0),
@@ -175,9 +164,11 @@ def test_it_is_drawn_on_a_telephone_and_in_the_dark(name: str, full: Mapping[str
     assert not re.search(r"NaN|undefined|Infinity", svg)
 
 
-def test_however_little_there_is_a_picture_or_a_sentence_comes_of_it(observations: pa.Table) -> None:
+def test_however_little_there_is_a_picture_or_a_sentence_comes_of_it(
+    observations: pa.Table, replay_of: ReplayOf
+) -> None:
     seen = set()
-    for name, chart in meagre(observations):
+    for name, chart in meagre(observations, replay_of):
         plain = chart.to_dict()
         assert plain["width"] == "container"
         json.dumps(plain, allow_nan=False)

@@ -1,0 +1,158 @@
+"""Every result of the public API shows itself: as a table in a notebook, as text in a terminal."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import perfkit
+from perfkit.lake import RunRecord
+from perfkit.learn import CompositionError, Fit
+from perfkit.measurement.ratios import RATIOS
+from perfkit.report import NotebookResult, PipelineResult, Verdict
+from perfkit.report.notebook.records import Record
+from perfkit.schema import arrow_schema
+from perfkit.stats.hierarchical import Estimate
+from perfkit.transfer.copying import CopyPlan
+from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.bench_result import BenchResult
+from perfkit.workflows.replay_result import ReplayResult
+
+SHOWN_ELSEWHERE = {
+    "connect": "a channel, which shows itself by its statistics",
+    "import_run": "what it brought is shown by export_run's twin",
+    "method": "what registers a method gives it back",
+    "open_journal": "a journal to write to",
+    "prepare_project": "as check",
+    "publish_if_sound": "as publish",
+    "fit_run": "as fit",
+    "rollback": "as publish",
+    "serve": "a server, which shows itself by its statistics",
+}
+"""Public functions whose results are not in `results`, and why."""
+
+WIDE = ("diagnose", "record", "verdict")
+"""Results with a sentence, or a command to copy, in one line."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, observations: pa.Table) -> Path:
+    """A lake with one run, a journal, and settings."""
+    folder = tmp_path_factory.mktemp("project")
+    rows = dict(zip(observations.column_names, observations.columns, strict=True))
+    rows["run_id"] = pa.array(["20261120-1"] * observations.num_rows)
+    table = pa.table(rows)
+    lake = perfkit.open_lake(folder / "lake")
+    lake.append_transfers(table.cast(pa.schema([arrow_schema().field(name) for name in table.column_names])))
+    lake.append_run(RunRecord("20261120-1", "complete", launches=3, rounds=15, observations=table.num_rows))
+    (folder / "perfkit.toml").write_text('[pools.default]\ngoal = "latency"\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(
+    project: Path,
+    observations: pa.Table,
+    fitted: Fit,
+    analysis: Analysis,
+    replay_of: Callable[[tuple[str, ...]], ReplayResult],
+) -> Mapping[str, Any]:
+    """One result of everything, by what made it."""
+    lake, thresholds = project / "lake", project / "thresholds.toml"
+    made = {
+        "analyse": analysis,
+        "bench": bench_result(observations),
+        "check": perfkit.check(project / "perfkit.toml"),
+        "compare": perfkit.compare(observations, observations),
+        "delete_runs": perfkit.delete_runs(["latest"], lake=lake, thresholds=thresholds, dry_run=True),
+        "diagnose": perfkit.diagnose(),
+        "drain": perfkit.drain(lake),
+        "export_run": perfkit.export_run("latest", project / "run.parquet", lake=lake),
+        "fit": fitted,
+        "fit.composition_error": CompositionError(0.1, 0.2, 0, ()),
+        "fit.predict": fitted.predict("uds", "64KiB"),
+        "fit.table": fitted.table(),
+        "maintain_lake": perfkit.maintain_lake(lake, settings=None, dry_run=True),
+        "migrate_lake": perfkit.migrate_lake(lake, dry_run=True),
+        "open_lake": perfkit.open_lake(lake),
+        "publish": perfkit.publish(fitted, path=thresholds, force=True),
+        "history": perfkit.history(thresholds),
+        "replay": replay_of(("tuned", "best_static", "always:uds")),
+        "runs": perfkit.runs(lake, thresholds=thresholds),
+        "run_pipeline": PipelineResult(
+            "r", "quick", "complete", "2026-11-20T21:04:00+00:00", 9.0, project, thresholds, None, {}, "",
+            (NotebookResult("10_benchmark", "complete"),),
+        ),
+        "record": Record("median", 12_300.0, 11_900.0, 12_800.0, "ns"),
+        "verdict": Verdict("uds at <every> size."),
+    }  # fmt: skip
+    engine = perfkit.Engine.load(project / "perfkit.toml")
+    decision = engine.decide(2**20)
+    made |= {
+        "engine.plan": engine.plan(),
+        "engine.statistics": engine.statistics(),
+        "engine.health": engine.health(),
+        "engine.decide": decision,
+        "decision.explain": decision.explain(),
+    }
+    return made
+
+
+def bench_result(observations: pa.Table) -> BenchResult:
+    named = observations
+    columns = {
+        "scenario": ["a scenario"] * named.num_rows,
+        "stage": ["transport"] * named.num_rows,
+        "placement": ["copied"] * named.num_rows,
+        "touched": [False] * named.num_rows,
+        "temperature": ["warm"] * named.num_rows,
+        "in_flight": [1] * named.num_rows,
+        "ok": [True] * named.num_rows,
+    }
+    for name, values in columns.items():
+        named = named.append_column(name, pa.array(values))
+    ratio = Estimate(1.5, 1.1, 2.0, 5, 3)
+    return BenchResult(
+        "r", "smoke", "complete", {}, 9.0, 3, 9, 1, 1, named, {next(iter(RATIOS)): ratio}, None, CopyPlan(), None, ()
+    )
+
+
+class _Balance(HTMLParser):
+    """Finds tags that are not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_public_function_is_looked_at(results: Mapping[str, Any]) -> None:
+    functions = {name for name in perfkit.__all__ if isinstance(getattr(perfkit, name), types.FunctionType)}
+    assert functions <= {*results, *SHOWN_ELSEWHERE}
+
+
+def test_a_result_is_html_in_a_notebook_and_narrow_text_in_a_terminal(results: Mapping[str, Any]) -> None:
+    for name, result in results.items():
+        as_bundle = getattr(result, "_repr_mimebundle_", None)
+        html = as_bundle()["text/html"] if as_bundle else result._repr_html_()
+        assert html.lstrip().startswith("<"), name
+        balance = _Balance()
+        balance.feed(html)
+        assert balance.open == [], name
+        assert "<every>" not in html
+        lines = str(result).splitlines()
+        assert lines, name
+        assert "object at 0x" not in str(result), name
+        if type(result).__str__ is not object.__str__ and name not in WIDE:
+            assert max(map(len, lines)) <= 80, name
