@@ -13,6 +13,7 @@ help:
 	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
 	@echo "make chaos            kill writers and drainers 200 times, clients and servers 1000 times, and count"
 	@echo "make fuzz             send a million broken and hostile frames, count what comes of it"
+	@echo "make notebooks        run every notebook with its default parameters, in copies of their own"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
 	@echo "make tutorial         write docs/tutorial.md from notebooks/00_tutorial.ipynb"
@@ -40,8 +41,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint notebooks
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+test: lint  # two at a time: most tests wait for other processes
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200
