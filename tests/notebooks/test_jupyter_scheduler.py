@@ -150,20 +150,18 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory, wait_until: Callable[...
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_copy_of_a_notebook_finds_the_project_and_makes_its_figures(
     scheduler: Scheduler, wait_until: Callable[..., None]
 ) -> None:
-    good = scheduler.submit("20_analysis.ipynb", {"lake_path": '"../data/lake"', "versions": '""'})
-    raw = scheduler.submit("20_analysis.ipynb", {"lake_path": "../data/lake"})  # as perfkit run would take it
-    for job in (good, raw):
-        # Until its process has begun, the extension calls a job "STOPPED".
-        wait_until(lambda job=job: scheduler.status(job) in ("COMPLETED", "FAILED"), timeout_s=90)
-    message = scheduler.ask(f"jobs/{good}")["status_message"]
-    assert scheduler.status(good) == "COMPLETED", message
-    outputs = scheduler.outputs(good, wait_until)
+    # Parameters become code as they are, so text wants quotation marks.
+    job = scheduler.submit("20_analysis.ipynb", {"lake_path": '"../data/lake"', "versions": '""'})
+    # Until its process has begun, the extension calls a job "STOPPED".
+    wait_until(lambda: scheduler.status(job) in ("COMPLETED", "FAILED"), timeout_s=90)
+    assert scheduler.status(job) == "COMPLETED", scheduler.ask(f"jobs/{job}")["status_message"]
+    outputs = scheduler.outputs(job, wait_until)
     executed = nbformat.read(outputs["ipynb"], as_version=4)
     assert len(read_records(executed)) > 1
     drawn = [output for cell in executed.cells for output in cell.get("outputs", ()) if "<svg" in str(output)]
     assert len(drawn) > 1  # pictures: nobody runs widgets there
     assert "<svg" in outputs["html"].read_text()
-    assert scheduler.status(raw) == "FAILED"  # text wants quotation marks there
