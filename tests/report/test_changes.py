@@ -10,7 +10,13 @@ import pytest
 
 from perfkit.report.notebook.records import Record
 from perfkit.report.results import NotebookResult, PipelineResult
-from perfkit.report.site.changes import changes_between, figure_change, last_good_before
+from perfkit.report.site.changes import (
+    changes_between,
+    count_notable,
+    figure_change,
+    figures_of,
+    last_good_before,
+)
 
 
 def run_of(
@@ -76,7 +82,7 @@ def test_the_sentence_names_what_changed_and_counts_the_rest() -> None:
         "1 without an interval differs. 1 is new. 1 is gone."
     )
     assert [one.name for one in changes.figures] == ["edge", "n", "tail", "fresh", "old"]
-    assert changes.to_plain()["changed"] == 1
+    assert changes.to_plain()["changed"] == count_notable(figures_of(before), figures_of(after)) == 1
     assert "no clear change" in str(changes)
     assert changes_between(before, before).sentence.endswith("none of 4 figures changed clearly.")
     assert "no figure can be compared" in changes_between(run_of([], "20260101"), after).sentence

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from perfkit.config.fingerprint import FINGERPRINT_KEYS, UNKNOWN
@@ -28,10 +28,11 @@ __all__ = [
     "FigureKey",
     "RunChanges",
     "changes_between",
+    "count_notable",
     "figure_change",
+    "figures_of",
     "last_good_before",
     "moment",
-    "recorded",
     "unfair",
 ]
 
@@ -76,9 +77,7 @@ class FigureChange:
     @property
     def has_other_verdict(self) -> bool:
         """Whether both runs gave a verdict, and not the same."""
-        if self.before is None or self.after is None:
-            return False
-        return bool(self.before.verdict and self.after.verdict) and self.before.verdict != self.after.verdict
+        return self.before is not None and self.after is not None and _has_other_verdict(self.before, self.after)
 
     @property
     def is_notable(self) -> bool:
@@ -235,7 +234,7 @@ def figure_change(page: str, notebook: str, before: Record | None, after: Record
 
 def changes_between(before: PipelineResult, after: PipelineResult) -> RunChanges:
     """What changed from one run to a later one, over all their notebooks."""
-    earlier, later = ({key: (title, kept) for key, title, kept in recorded(run)} for run in (before, after))
+    earlier, later = figures_of(before), figures_of(after)
     keys = [*later, *(key for key in earlier if key not in later)]
     figures = []
     for key in keys:
@@ -296,6 +295,10 @@ def moment(started_at: str) -> str:
     return f"{started_at[:16].replace('T', ' ')} UTC"
 
 
+def _has_other_verdict(before: Record, after: Record) -> bool:
+    return bool(before.verdict and after.verdict) and before.verdict != after.verdict
+
+
 def _kind(before: Record | None, after: Record | None) -> str:
     if before is None:
         return NEW
@@ -311,13 +314,25 @@ def _kind(before: Record | None, after: Record | None) -> str:
     return CHANGED if after.low > before.high or after.high < before.low else NO_CLEAR_CHANGE
 
 
-def recorded(run: PipelineResult) -> Iterator[tuple[FigureKey, str, Record]]:
-    """The figures of a run, each with what identifies it and the title of its notebook."""
+def figures_of(run: PipelineResult) -> dict[FigureKey, tuple[str, Record]]:
+    """The figures of a run in their order, each with the title of its notebook."""
+    found: dict[FigureKey, tuple[str, Record]] = {}
     for notebook in run.notebooks:
-        seen: Counter[str] = Counter()
+        page, title = notebook.page_name, notebook.title
+        seen: dict[str, int] = {}
         for kept in notebook.records:
-            yield (notebook.page_name, kept.name, seen[kept.name]), notebook.title, kept
-            seen[kept.name] += 1
+            number = seen.get(kept.name, 0)
+            found[page, kept.name, number] = (title, kept)
+            seen[kept.name] = number + 1
+    return found
+
+
+def count_notable(
+    earlier: Mapping[FigureKey, tuple[str, Record]], later: Mapping[FigureKey, tuple[str, Record]]
+) -> int:
+    """How many of the figures that both runs have count as changed: `len(changes.notable)`, without the rest."""
+    pairs = ((earlier[key][1], kept) for key, (_, kept) in later.items() if key in earlier)
+    return sum(_kind(before, after) == CHANGED or _has_other_verdict(before, after) for before, after in pairs)
 
 
 def _unfinished(run: PipelineResult) -> set[str]:

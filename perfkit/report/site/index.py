@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfkit.report.notebook.records import Record
-from perfkit.report.site.changes import changes_between, recorded
+from perfkit.report.site.changes import FigureKey, count_notable, figures_of
 from perfkit.report.site.runs import KeptRun
 from perfkit.report.site.sparkline import sparkline
 from perfkit.report.site.standing import GRACE, Standing
@@ -80,16 +80,12 @@ def _report(standing: Standing, now: datetime.datetime) -> Mapping[str, Any]:
 def _rows(runs: Sequence[KeptRun]) -> list[tuple[KeptRun, str]]:
     """Each run with what changed since the last good one before it."""
     rows = []
-    good: KeptRun | None = None
+    earlier: Mapping[FigureKey, tuple[str, Record]] = {}
     for one in reversed(runs):
-        rows.append((one, "" if good is None or not one.is_good else _changed(good, one)))
-        good = one if one.is_good else good
+        figures = figures_of(one.run) if one.is_good else {}
+        rows.append((one, str(count_notable(earlier, figures)) if earlier and figures else ""))
+        earlier = figures or earlier
     return rows[::-1]
-
-
-def _changed(before: KeptRun, after: KeptRun) -> str:
-    changes = changes_between(before.run, after.run)
-    return str(len(changes.notable)) if changes.figures else ""
 
 
 def _figures(standing: Standing) -> list[_Figure]:
@@ -100,7 +96,7 @@ def _figures(standing: Standing) -> list[_Figure]:
     good = [one.run for one in standing.runs if one.is_good and not one.is_from_future][:_SPARK_RUNS]
     figures = []
     for run in reversed(good):
-        figures = [(kept, title, over_time.setdefault(key, [])) for key, title, kept in recorded(run)]
+        figures = [(kept, title, over_time.setdefault(key, [])) for key, (title, kept) in figures_of(run).items()]
         for kept, _, over in figures:
             over.append(kept)
     figures.sort(key=lambda one: one[0].low is None)
