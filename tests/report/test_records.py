@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import nbformat
 import pytest
 
 from perfkit.errors import InputError
+from perfkit.learn import CompositionError, Fit
+from perfkit.report import headlines, record_headlines
 from perfkit.report.notebook.records import RECORD_MIMETYPE, Record, read_records
+from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.replay_result import ReplayResult
 
 
 def notebook_with(*records: Record) -> nbformat.NotebookNode:
@@ -53,3 +58,29 @@ def test_an_interval_without_an_end_is_kept_as_none(capsys: pytest.CaptureFixtur
 def test_a_record_is_plain_json() -> None:
     bundle = Record("edge", 98_304.0, unit="bytes")._repr_mimebundle_()
     assert json.loads(json.dumps(bundle[RECORD_MIMETYPE], allow_nan=False))["value"] == 98_304.0
+
+
+def test_results_have_headline_figures_each_under_one_name(
+    fitted: Fit, analysis: Analysis, replay_of: Callable[[tuple[str, ...]], ReplayResult]
+) -> None:
+    replay = replay_of(("tuned",))
+    error = CompositionError(0.1, 0.2, 12, ())
+    names = [one.name for result in (fitted, analysis, replay, error) for one in headlines(result)]
+    assert len(set(names)) == len(names)
+    assert {"uds up to", "transfers", "uds: even at", "uds: p95", "regret, uds", "composition error"} <= set(names)
+    assert headlines(fitted) == headlines(fitted.ranges())
+
+
+def test_a_method_that_is_taken_twice_has_two_edges(fitted: Fit) -> None:
+    first, last = fitted.ranges()
+    names = [one.name for one in headlines((first, last, first, last))]
+    assert names == ["uds up to", "uds up to (range 2)"]
+
+
+def test_headlines_are_recorded_once(fitted: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    record_headlines(fitted, None)
+    assert "uds up to" in capsys.readouterr().out
+    with pytest.raises(InputError, match="figure uds up to is recorded twice"):
+        record_headlines(fitted, fitted)
+    with pytest.raises(InputError, match="of type int has no headline figures; these have: Analysis, BenchResult"):
+        record_headlines(3)
