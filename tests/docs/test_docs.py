@@ -17,6 +17,8 @@ import pytest
 from perfkit.cli import main
 from perfkit.cli.app import COMMANDS, commands
 from perfkit.config.fingerprint import FINGERPRINT_KEYS
+from perfkit.config.pipelines import _EMAIL_KEYS, _NOTIFY_KEYS
+from perfkit.config.pipelines import _KEYS as _PIPELINE_KEYS
 from perfkit.config.settings import _ENGINE_KEYS, _LAKE_KEYS, _POOL_KEYS, _PUBLISH_KEYS
 from perfkit.errors import TransferError
 from perfkit.measurement.presets import PRESETS
@@ -153,9 +155,10 @@ def test_the_files_page_describes_every_key_of_the_fingerprint() -> None:
 
 def test_the_files_page_describes_every_setting() -> None:
     page = (ROOT / "docs/reference/files.md").read_text()
-    keys = re.findall(r"^\| `((?:engine|pools|publish|lake)\.[\w.]+)`", page, re.MULTILINE)
+    keys = re.findall(r"^\| `((?:engine|pools|publish|lake|pipelines)\.[\w.]+)`", page, re.MULTILINE)
     described = {key.rpartition(".")[2] for key in keys}
-    assert described == {*_ENGINE_KEYS, *_POOL_KEYS, *_PUBLISH_KEYS, *_LAKE_KEYS}
+    pipelines = ({*_PIPELINE_KEYS, *_NOTIFY_KEYS} - {"notify", "email"}) | {*_EMAIL_KEYS}
+    assert described == {*_ENGINE_KEYS, *_POOL_KEYS, *_PUBLISH_KEYS, *_LAKE_KEYS, *pipelines}
 
 
 def test_the_scenario_file_that_is_shown_can_be_measured(tmp_path: Path) -> None:
