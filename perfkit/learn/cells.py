@@ -15,7 +15,8 @@ from perfkit.schema import SERIALIZATION_FAMILY, ZERO_COPY_FAMILY
 __all__ = ["Cells", "codec_entries", "collect_cells"]
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.signedinteger]
+_SHORT = np.int32  # of ten million rows there are several such columns at once
 
 _MOST_ROUNDS = 64  # more rounds than this in a launch are merged into blocks of neighbours
 _MOST_SIZES = 48  # more distinct sizes than this in a group are merged into bins of a quarter doubling
@@ -98,7 +99,7 @@ def _groups(observations: Observations, stages: tuple[str, ...]) -> tuple[Codes,
             signallings.setdefault(method, set()).add(signalling)
     keys: list[CurveKey | None] = [_key(row, stages, signallings) for row in rows]
     unique = list(dict.fromkeys(key for key in keys if key is not None))
-    position = np.array([-1 if key is None else unique.index(key) for key in keys], np.int64)
+    position = np.array([-1 if key is None else unique.index(key) for key in keys], _SHORT)
     return position[inverse], unique
 
 
@@ -121,32 +122,34 @@ def _quantity(observations: Observations, quantity: str) -> Floats:
     return observations.numbers[quantity]
 
 
-def _distinct(*columns: npt.NDArray[np.signedinteger]) -> tuple[Codes, Codes]:
+def _distinct(*columns: Codes) -> tuple[Codes, Codes]:
     """The distinct rows of columns of whole numbers from 0, in ascending order, and the position of every row in them.
 
     As `numpy.unique` of all columns, without sorting the rows: of ten million that takes a minute.
     """
-    distinct, position = np.zeros((1, 0), np.int64), np.zeros(columns[0].size, np.int64)
+    distinct, position = np.zeros((1, 0), np.int64), np.zeros(columns[0].size, _SHORT)
     for column in columns:
         values, rank = _ranked(column)
-        found, position = _ranked(position * values.size + rank)
+        found, position = _ranked(position.astype(np.int64) * values.size + rank)
         distinct = np.column_stack([distinct[found // values.size], values[found % values.size]])
     return distinct, position
 
 
-def _ranked(numbers: npt.NDArray[np.signedinteger]) -> tuple[Codes, Codes]:
+def _ranked(numbers: Codes) -> tuple[Codes, Codes]:
     """The distinct numbers, ascending, and the position of each one in them."""
     largest = int(numbers.max(initial=0))
     if largest > max(numbers.size, _FEW):
         return np.unique(numbers, return_inverse=True)
     is_there = np.zeros(largest + 1, bool)
     is_there[numbers] = True
-    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[numbers]
+    ranks: Codes = np.cumsum(is_there) - 1
+    short: Codes = ranks.astype(_SHORT if ranks[-1] < 2**31 else np.int64)
+    return np.flatnonzero(is_there), short[numbers]
 
 
 def _round_blocks(launches: Codes, rounds: Floats) -> Codes:
     """Rounds counted from 0 within their launch, many rounds merged into blocks of neighbours."""
-    blocks = np.empty(len(rounds), np.int64)
+    blocks = np.empty(len(rounds), _SHORT)
     for _, rows in _rows_by_group(launches):
         distinct, rank = np.unique(rounds[rows], return_inverse=True)
         blocks[rows] = rank * min(_MOST_ROUNDS, distinct.size) // distinct.size

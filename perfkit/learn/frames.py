@@ -104,7 +104,7 @@ def _to_table(source: Any) -> Any:
 def _usable(table: Any) -> Any:
     """Which rows count, as an Arrow array."""
     keep: Any = pa.array(np.ones(table.num_rows, bool))
-    for column, wanted in (("ok", True), ("touched", False), ("temperature", "warm")):
+    for column, wanted in (("ok", True), ("touched", False)):
         if column in table.column_names:
             try:
                 equal: Any = pc.equal(table[column], pa.scalar(wanted))
@@ -113,6 +113,7 @@ def _usable(table: Any) -> Any:
                     f"column {column} == {table[column].type}, cannot be compared with {wanted!r}"
                 ) from error
             keep = pc.and_(keep, pc.fill_null(equal, False))
+    keep = pc.and_(keep, _equals(table, "temperature", "warm"))
     is_whole = _equals(table, "stage", "whole")
     for left_out in (
         _equals(table, "source", "replay"),  # what a fit is proved on must not be what it was made from
@@ -136,13 +137,17 @@ def _kept(table: Any, column: str, keep: Any) -> Any:
 def _equals(table: Any, column: str, value: str) -> Any:
     if column not in table.column_names:
         return pa.array(np.full(table.num_rows, _DEFAULTS[column] == value))
-    return pc.fill_null(pc.equal(_cast(table[column], column, pa.string(), "text"), value), False)
+    text = table[column]
+    if not pa.types.is_dictionary(text.type):
+        return pc.fill_null(pc.equal(_cast(text, column, pa.string(), "text"), value), False)
+    encoded = text.unify_dictionaries().combine_chunks()
+    return pc.fill_null(pc.equal(encoded.indices, encoded.dictionary.cast(pa.string()).index(value)), False)
 
 
 def _codes(values: Any, column: str, count: int) -> tuple[npt.NDArray[np.signedinteger], tuple[str, ...]]:
     """Text as codes in order of the names: the order of the rows decides nothing."""
     if values is None:
-        return np.zeros(count, np.int16), (_DEFAULTS[column],)
+        return np.broadcast_to(np.int16(0), count), (_DEFAULTS[column],)
     if not pa.types.is_dictionary(values.type):
         values = pc.dictionary_encode(_cast(values, column, pa.string(), "text"))
     encoded = values.unify_dictionaries().combine_chunks()
@@ -156,7 +161,7 @@ def _codes(values: Any, column: str, count: int) -> tuple[npt.NDArray[np.signedi
 def _numbers(values: Any, column: str, count: int) -> npt.NDArray[np.float64]:
     if values is None:
         default = _DEFAULTS[column]
-        return np.full(count, np.nan if default is None else float(default))
+        return np.broadcast_to(np.nan if default is None else float(default), count)
     return np.asarray(_cast(values, column, pa.float64(), "numbers").to_numpy(), float)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from perfkit.errors import FitError, InputError, UnknownNameError
 from perfkit.lake import DEFAULT_LAKE_PATH
@@ -19,7 +20,8 @@ from perfkit.workflows.analyse_percentiles import PROFILES, collect_percentiles,
 from perfkit.workflows.analyse_quality import judge_rows
 from perfkit.workflows.analyse_relations import collect_relations
 from perfkit.workflows.analyse_result import Analysis
-from perfkit.workflows.analyse_rows import DIMENSIONS, lake_of, read_rows, read_run, read_since
+from perfkit.workflows.analyse_rows import DIMENSIONS, keep_measured, read_rows
+from perfkit.workflows.analyse_selection import lake_of, read_measured, read_selected, select_run, select_since
 
 __all__ = ["AnalysisProgress", "analyse"]
 
@@ -90,10 +92,11 @@ def analyse(
 
     stages, by = tuple(dict.fromkeys(stage)), tuple(dict.fromkeys(by))
     tell("reading")
-    rows, subject = _rows(source, run, since)
-    quality = judge_rows(rows, stages)
+    found = _select(source, run, since)
     tell("fitting")
-    learned, warnings = _learned(rows)
+    learned, warnings = _learned(found.measured())
+    rows = found.rows()
+    quality = judge_rows(rows, stages)
     sizes = _sizes(learned) if learned else ()
     tell("percentiles")
     percentiles = collect_percentiles(rows, by, stages)
@@ -104,10 +107,19 @@ def analyse(
     shares = collect_stages(learned, sizes) if learned else ()
     dominance = collect_dominance(learned, sizes) if learned else ()
     notes = (*quality.warnings, *warnings)
-    return Analysis(subject, by, stages, percentiles, profiles, shares, dominance, relations, quality, notes)
+    return Analysis(found.subject, by, stages, percentiles, profiles, shares, dominance, relations, quality, notes)
 
 
-def _rows(source: Any, run: str | None, since: str | datetime.datetime | None) -> tuple[pl.DataFrame, str]:
+@dataclasses.dataclass(frozen=True)
+class _Selected:
+    """What is analysed; read when it is asked for, since what was measured and all rows fill the memory one by one."""
+
+    subject: str
+    measured: Callable[[], pa.Table]
+    rows: Callable[[], pl.DataFrame]
+
+
+def _select(source: Any, run: str | None, since: str | datetime.datetime | None) -> _Selected:
     lake = lake_of(source)
     if run is not None and since is not None:
         raise InputError(f"run == {run!r} and since == {since!r}, must be one of them: a run is a period of its own")
@@ -117,20 +129,17 @@ def _rows(source: Any, run: str | None, since: str | datetime.datetime | None) -
         rows = read_rows(source)
         if rows.is_empty():
             raise InputError("the frame has no rows; hand over some transfers")
-        return rows, f"a frame of {plural(rows.height, 'row')}"
-    if since is not None:
-        return read_since(lake, since), f"what was recorded since {since}"
-    rows, name = read_run(lake, run)
-    return rows, f"run {name}" if name else "what services recorded"
+        return _Selected(f"a frame of {plural(rows.height, 'row')}", lambda: keep_measured(rows), lambda: rows)
+    selection = select_run(lake, run) if since is None else select_since(lake, since)
+    return _Selected(selection.subject, lambda: read_measured(selection), lambda: read_selected(selection))
 
 
-def _learned(rows: pl.DataFrame) -> tuple[Fit | None, tuple[str, ...]]:
+def _learned(measured: pa.Table) -> tuple[Fit | None, tuple[str, ...]]:
     """Curves of what was measured, the stages of which were measured apart; traffic is never fitted here."""
-    measured = rows.filter(pl.col("source").is_in(("bench", "background")))
-    if measured.is_empty():
+    if not measured.num_rows:
         return None, ("stages and what dominates are unknown: they need a sweep; `perfkit bench` measures one",)
     try:
-        return fit(measured.drop("size_class", "cluster").to_arrow()), ()
+        return fit(measured), ()
     except FitError as error:
         return None, (f"stages and what dominates are unknown: {error}",)
 

@@ -34,6 +34,7 @@ _LIKE = (
     "compression",
     "entropy",
 )
+_WANTED = ("latency_ns", "cluster")
 _PROFILE_LEVELS = (0.5, 0.95, 0.99)
 
 
@@ -85,21 +86,23 @@ def collect_percentiles(rows: pl.DataFrame, by: Sequence[str], stages: Sequence[
         by: dimensions to group by; without any, there is one group.
         stages: stages of transfers to take.
     """
-    shown = held(rows, stages, by)
+    shown = held(rows, stages, by).select({*by, *_LIKE, *_WANTED}).collect()
     relative = pl.col("latency_ns") / pl.col("latency_ns").median().over(_LIKE)
-    return _grouped(shown.with_columns(tail=relative), by, LEVELS)
+    return _grouped(shown.select(*by, *_WANTED, tail=relative), by, LEVELS)
 
 
 def collect_profile(rows: pl.DataFrame, name: str, stages: Sequence[str]) -> Profile:
     """One of `PROFILES`; arguments as in `collect_percentiles`."""
     looked_at = PROFILES[name]
-    return Profile(name, _grouped(held(rows, stages, looked_at), (*looked_at, "size_class", "method"), _PROFILE_LEVELS))
+    by = (*looked_at, "size_class", "method")
+    shown = held(rows, stages, looked_at).select(*by, *_WANTED).collect()
+    return Profile(name, _grouped(shown, by, _PROFILE_LEVELS))
 
 
 def _grouped(rows: pl.DataFrame, by: Sequence[str], levels: Sequence[float]) -> tuple[Percentiles, ...]:
     if rows.is_empty():
         return ()
-    wanted = [name for name in ("latency_ns", "tail", "cluster") if name in rows.columns]
+    wanted = [name for name in (*_WANTED, "tail") if name in rows.columns]
     # One list per group, so that Python loops over groups and never over rows.
     groups = rows.group_by(by).agg(wanted).sort(by) if by else rows.select(pl.col(wanted).implode())
     names: list[dict[str, Any]] = groups.select(by).to_dicts() if by else [{}]

@@ -66,17 +66,18 @@ def judge_rows(rows: pl.DataFrame, stages: tuple[str, ...]) -> DataQuality:
         rows: what `analyse_rows.read_rows` gave.
         stages: stages of transfers that are analysed.
     """
-    transfers = rows.filter(pl.col("stage").is_in(stages))
-    failed = transfers.filter(~pl.col("ok")).group_by(pl.col("error").fill_null("unknown")).len().sort("error")
+    transfers = rows.lazy().filter(pl.col("stage").is_in(stages))
+    counted = transfers.select(pl.len().alias("transfers"), pl.col("cluster").n_unique().alias("launches")).collect()
+    failed = transfers.filter(~pl.col("ok")).group_by(pl.col("error").cast(pl.String).fill_null("unknown")).len()
     controls = _controls(rows)
     noisy = int((controls > _NOISY * (controls.median() or 0.0)).sum()) if len(controls) else 0  # type: ignore[operator]
     first, last = rows.select(pl.col("observed_at").min(), pl.col("observed_at").max().alias("last")).row(0)
     quality = DataQuality(
         rows=rows.height,
-        transfers=transfers.height,
-        failures=dict(failed.iter_rows()),
-        runs=rows.filter(pl.col("run_id") != "")["run_id"].n_unique(),
-        launches=transfers["cluster"].n_unique(),
+        transfers=counted["transfers"].item(),
+        failures=dict(failed.sort("error").collect().iter_rows()),
+        runs=int((rows["run_id"].unique().cast(pl.String) != "").sum()),
+        launches=counted["launches"].item(),
         first_observed_at=first,
         last_observed_at=last,
         rounds=len(controls),
@@ -89,14 +90,14 @@ def judge_rows(rows: pl.DataFrame, stages: tuple[str, ...]) -> DataQuality:
 
 def _controls(rows: pl.DataFrame) -> pl.Series:
     """The control's median in every round, in the order of time."""
-    controls = rows.filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
+    controls = rows.lazy().filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
     smallest = pl.col("payload_bytes") == pl.col("payload_bytes").min()
     rounds = (
         controls.filter(smallest)
         .group_by("cluster", "round")
         .agg(pl.col("latency_ns").median(), pl.col("observed_at").min())
     )
-    return rounds.sort("observed_at", "cluster", "round")["latency_ns"]
+    return rounds.sort("observed_at", "cluster", "round").select("latency_ns").collect().to_series()
 
 
 def _drift(controls: pl.Series) -> Estimate | None:

@@ -55,7 +55,7 @@ def collect_relations(rows: pl.DataFrame, stages: tuple[str, ...]) -> tuple[Rela
         rows: what `analyse_rows.read_rows` gave.
         stages: stages of transfers to take.
     """
-    rounds = _rounds(rows.filter(pl.col("ok"), pl.col("stage").is_in(stages)), _control(rows))
+    rounds = _rounds(rows.lazy().filter(pl.col("ok"), pl.col("stage").is_in(stages)), _control(rows))
     found = []
     for factor, (_, equal) in FACTORS.items():
         like = ("method", *equal)
@@ -71,15 +71,23 @@ def collect_relations(rows: pl.DataFrame, stages: tuple[str, ...]) -> tuple[Rela
     return tuple(sorted(found, key=lambda one: one.method))
 
 
-def _rounds(rows: pl.DataFrame, control: pl.DataFrame) -> pl.DataFrame:
+def _rounds(rows: pl.LazyFrame, control: pl.DataFrame) -> pl.DataFrame:
+    """The units of all methods; method by method, since their grouped rows take as much memory as all columns."""
+    methods = rows.select(pl.col("method").unique()).collect().to_series().sort()
+    if methods.is_empty():
+        return _units(rows).with_columns(control_ns=pl.lit(None, pl.Float64))
+    units = pl.concat([_units(rows.filter(pl.col("method") == method)) for method in methods])
+    return units.join(control, on=("cluster", "round"), how="left", maintain_order="left")
+
+
+def _units(rows: pl.LazyFrame) -> pl.DataFrame:
     like = ("method", "cluster", "round", *_SETTING, "size_class", "payload_bytes", "in_flight")
     measured = ("latency_ns", "wire_bytes", "cpu_sender_ns", "cpu_receiver_ns", "copied_bytes", "observed_at")
     known = rows.select(*like, "source", pl.col(measured[:-1]), pl.col("observed_at").cast(pl.Int64))
     is_traffic = pl.col("source") == "service"
-    traffic = _thinned(known.filter(is_traffic)).select(*like, pl.col(measured).cast(pl.Float64))
+    traffic = _thinned(known.filter(is_traffic).collect()).select(*like, pl.col(measured).cast(pl.Float64))
     medians = known.filter(~is_traffic).group_by(like, maintain_order=True).agg(pl.col(measured).median())
-    units = pl.concat([traffic, _thinned(medians)])
-    return units.join(control, on=("cluster", "round"), how="left", maintain_order="left")
+    return pl.concat([traffic, _thinned(medians.collect())])
 
 
 def _thinned(units: pl.DataFrame) -> pl.DataFrame:
@@ -89,6 +97,7 @@ def _thinned(units: pl.DataFrame) -> pl.DataFrame:
 
 def _control(rows: pl.DataFrame) -> pl.DataFrame:
     """The control's median in each round: what it does in time is the machine's doing, not a method's."""
-    controls = rows.filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
+    controls = rows.lazy().filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
     smallest = pl.col("payload_bytes") == pl.col("payload_bytes").min()
-    return controls.filter(smallest).group_by("cluster", "round").agg(control_ns=pl.col("latency_ns").median())
+    rounds = controls.filter(smallest).group_by("cluster", "round")
+    return rounds.agg(control_ns=pl.col("latency_ns").median()).collect()

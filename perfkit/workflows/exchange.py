@@ -197,9 +197,10 @@ def _are_equal(some: pa.Table, others: pa.Table) -> bool:
 
 def _origin(rows: pa.Table, run_id: str) -> pa.Table:
     """The rows as their own machine had them, in the order in which they were measured."""
-    producers = pc.replace_substring_regex(rows.column("producer"), f"^{run_id}/".replace(".", "[.]"), "")
-    plain = rows.set_column(rows.column_names.index("producer"), "producer", producers)
-    return plain.cast(arrow_schema()).sort_by([(name, "ascending") for name in _ORDER])
+    plain = rows.cast(arrow_schema())
+    producers = pc.replace_substring_regex(plain.column("producer"), f"^{run_id}/".replace(".", "[.]"), "")
+    own = plain.set_column(plain.column_names.index("producer"), plain.schema.field("producer"), producers)
+    return own.sort_by([(name, "ascending") for name in _ORDER])
 
 
 def _here(rows: pa.Table, run_id: str) -> pa.Table:

@@ -24,6 +24,7 @@ __all__ = [
     "RunDetails",
     "RunEntry",
     "RunList",
+    "refuse_without_rows",
     "resolve_run",
     "run_details",
     "run_records",
@@ -262,7 +263,28 @@ def run_records(lake: Lake) -> list[RunRecord]:
     Raises:
         LakeError: the lake cannot be read.
     """
-    return [RunRecord(**row) for row in lake.runs.to_pyarrow().to_pylist()]
+    return [RunRecord(**row) for row in lake.read(lake.runs).to_pylist()]
+
+
+def refuse_without_rows(lake: Lake, run_id: str) -> None:
+    """Say why a run has no observations in the lake, and what to do.
+
+    Raises:
+        LakeError: always.
+    """
+    record = next((one for one in run_records(lake) if one.run_id == run_id), None)
+    if record is None or not record.observations:
+        why = {"running": "it is being measured, or was killed", "failed": "it failed"}.get(
+            record.status if record else "", "it was ended before the first one"
+        )
+        raise LakeError(
+            f"run {run_id} has no transfers in lake {lake.path}: {why}. `perfkit runs` lists the others, "
+            "`perfkit bench` measures anew"
+        )
+    raise LakeError(
+        f"run {run_id} has no transfers in lake {lake.path} any more: of {record.observations:,} that were measured "
+        "retention removed all. Take a newer run (`perfkit runs`); `perfkit runs pin` keeps those of another"
+    )
 
 
 def _finished(lake: Lake, records: Sequence[RunRecord], back: int) -> RunRecord:
@@ -310,5 +332,5 @@ def _wrapped(warnings: Sequence[str]) -> tuple[str, ...]:
 
 def _rows_by_run(lake: Lake) -> dict[str, int]:
     transfers = lake.transfers
-    counted = transfers.group_by("run_id").aggregate(rows=transfers.count()).to_pyarrow()
+    counted = lake.read(transfers.group_by("run_id").aggregate(rows=transfers.count()))
     return {row["run_id"]: row["rows"] for row in counted.to_pylist()}

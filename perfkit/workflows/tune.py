@@ -31,6 +31,5 @@ def fit_run(lake: str | Path | Lake = "data/lake", run_id: str | None = None) ->
     """
     opened = lake if isinstance(lake, Lake) else open_fresh_lake(lake)
     chosen = resolve_run(opened, run_id or "latest")
-    transfers = opened.transfers
-    observations = transfers.filter(transfers.run_id == chosen.run_id).to_pyarrow()
+    observations = opened.observations_of(chosen.run_id)
     return fit(observations, fingerprint=json.loads(chosen.fingerprint), table_versions=opened.versions())

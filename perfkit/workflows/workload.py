@@ -13,6 +13,7 @@ from perfkit.config.curves import CurveSet
 from perfkit.config.settings import Settings
 from perfkit.engine.costs import Context
 from perfkit.engine.plan import Publication, known_contexts, known_methods
+from perfkit.lake import Lake
 from perfkit.workflows.fresh import open_fresh_lake
 
 if TYPE_CHECKING:
@@ -104,21 +105,21 @@ def recorded_traffic(
     methods = known_methods(publication)
     transfers = opened.transfers
     served = transfers.filter(transfers.source == "service", transfers.ok, transfers.observed_at >= since)
-    rows = _grouped(served.mutate(in_place=served.placement == "in_place"))
+    rows = _grouped(opened, served.mutate(in_place=served.placement == "in_place"))
     if not rows:
         decisions = opened.decisions
-        rows = _grouped(decisions.filter(decisions.decided_at >= since).mutate(in_place=False))
+        rows = _grouped(opened, decisions.filter(decisions.decided_at >= since).mutate(in_place=False))
     return Workload(RECORDED_TRAFFIC, tuple(_sends(row, methods) for row in rows))
 
 
-def _grouped(rows: ibis.Table) -> list[dict[str, Any]]:
+def _grouped(lake: Lake, rows: ibis.Table) -> list[dict[str, Any]]:
     """Transfers by context and size class, counted where they lie: there may be millions."""
     import ibis
 
     size_class = (ibis.greatest(rows.payload_bytes, 1).log2() * _CLASSES_PER_DOUBLING).floor().cast("int64")
     grouped = rows.mutate(size_class=size_class).group_by([*_NAMES, "in_place", "size_class"])
     counted = grouped.aggregate(transfers=lambda table: table.count(), payload_bytes=lambda t: t.payload_bytes.mean())
-    found: list[dict[str, Any]] = counted.order_by([*_NAMES, "in_place", "size_class"]).to_pyarrow().to_pylist()
+    found: list[dict[str, Any]] = lake.read(counted.order_by([*_NAMES, "in_place", "size_class"])).to_pylist()
     return found
 
 
