@@ -136,6 +136,13 @@ def test_a_due_time_without_a_run_is_missed_and_old_figures_are_stale(scheduled:
     assert "Stale.</strong>" in text
 
 
+def test_after_the_first_run_nothing_is_missed_yet(scheduled: Path) -> None:
+    start = NOW.astimezone(datetime.UTC).isoformat(timespec="seconds")
+    keep_run(scheduled, "run0", "complete", pipeline="nightly", started_at=start, started_by="schedule")
+    (standing,) = _standings(scheduled, NOW + datetime.timedelta(minutes=1))
+    assert standing.missed == ()
+
+
 def test_a_scheduled_report_that_never_ran_is_listed_and_a_broken_schedule_is_told(scheduled: Path) -> None:
     (standing,) = _standings(scheduled, NOW)
     assert (standing.last, standing.missed, len(standing.due)) == (None, (), 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 
 from perfkit.config.pipelines import PipelineSettings
@@ -116,7 +117,7 @@ def _missed(
     since = max(since, now - min(_LOOK_BACK, _MOST_DUE * period))
     due = due_times(schedule, since + _EARLY, now - GRACE)
     missed = []
-    for moment, following in zip(due, [*due[1:], now], strict=True):
+    for moment, following in itertools.pairwise([*due, now]):
         index = bisect.bisect_left(starts, moment - _EARLY)
         if index == len(starts) or starts[index] >= following:
             missed.append(moment)
