@@ -42,7 +42,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint  # two at a time: most tests wait for other processes
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(BIN)/pytest --cov --cov-report=term:skip-covered --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200
