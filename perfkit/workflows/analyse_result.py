@@ -20,6 +20,8 @@ from perfkit.workflows.analyse_relations import FACTORS, Relation
 __all__ = ["Analysis"]
 
 _MOST_ROWS = 40
+_VAGUE = 10.0
+"""From this factor on, an interval says little more than that there are too few launches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Analysis:
             )
             for one in shown
         )
-        notes.append("± half of the 95 % interval, its wider side")
+        notes.append("± half of the 95 % interval, its wider side; vague: ten times the figure or more")
         lacking = [
             level for level in levels if any(q.q == level and not q.enough for one in shown for q in one.latency_ns)
         ]
@@ -99,7 +101,7 @@ class Analysis:
             (*key, *(_quantile_text(found[method].latency_ns[0]) if method in found else "" for method in methods))
             for key, found in table.items()
         )
-        notes = ["± half of the 95 % interval, its wider side; p95 and p99 are in the result"]
+        notes = ["± half of the 95 % interval, its wider side; vague: ten times or more; p95 and p99 are in the result"]
         if len(rows) > _MOST_ROWS:
             notes.append(f"{len(rows) - _MOST_ROWS} more rows are in the result")
         before = {"size": (), "load": ("in flight",), "codec": ("codec",)}[name]
@@ -250,7 +252,8 @@ def _quantile_text(quantile: Quantile, *, relative: bool = False) -> str:
     if not quantile.enough:
         return "too few"
     value = f"{quantile.value:.3g}" if relative else format_duration(quantile.value)
-    return f"{value} ±{max(quantile.high / quantile.value, quantile.value / quantile.low) - 1:.0%}"
+    factor = max(quantile.high / quantile.value, quantile.value / quantile.low)
+    return f"{value} ±{factor - 1:.0%}" if factor < _VAGUE else f"{value} (vague)"
 
 
 def _stages_text(one: StageShares) -> str:

@@ -129,6 +129,7 @@ def quality_verdict(analysis: Analysis) -> Verdict:
 
 _OF_SIZE = ("payload_bytes", "wire_bytes", "copied_bytes")
 _MOST_CODECS = 3
+_VAGUE = 100.0
 
 
 def _longest_tail(percentiles: Sequence[Percentiles]) -> str:
@@ -137,9 +138,11 @@ def _longest_tail(percentiles: Sequence[Percentiles]) -> str:
         return ""
     tail, group = max(tails, key=lambda found: found[0].value)
     name = " ".join(map(str, group.values())) or "everything together"
+    vague = "its interval is too wide to rely on, more launches narrow it"
+    interval = vague if tail.high > _VAGUE * tail.low else f"{tail.low:.2g} to {tail.high:.2g}"
     return (
         f"The longest tail is that of {name}: {tail.name} is {tail.value:.2g} times the median of the same payload "
-        f"({tail.low:.2g} to {tail.high:.2g})."
+        f"({interval})."
     )
 
 

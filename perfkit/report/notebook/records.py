@@ -82,8 +82,14 @@ def _with_unit(value: float | str, unit: str) -> str:
         return format_duration(value)
     if unit == "bytes":
         return format_bytes(value)
-    number = f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    number = _number_text(value)
     return f"{number}×" if unit == "x" else f"{number} {unit}".rstrip()
+
+
+def _number_text(value: float) -> str:
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return "under 0.001" if 0 < value < 0.001 else f"{value:.3g}"
 
 
 def record(
