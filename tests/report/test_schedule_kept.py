@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def readable_schedules(draw: st.DrawFn) -> str:
     return schedule
 
 
+@contextlib.contextmanager
+def host_in(zone: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            yield
+        finally:
+            patch.undo()
+            time.tzset()
+
+
 def elapses(schedules: list[str], start: datetime.datetime, zone: str) -> list[list[datetime.datetime]]:
     """The next times at which systemd itself would start each, of all their lines together."""
     lines = [line for schedule in schedules for line in on_calendar(read_schedule(schedule))]
@@ -88,36 +102,28 @@ def elapses(schedules: list[str], start: datetime.datetime, zone: str) -> list[l
 
 @needs_systemd
 @pytest.mark.parametrize("zone", ZONES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     schedules=st.lists(readable_schedules(), min_size=SCHEDULES_A_CALL, max_size=SCHEDULES_A_CALL),
     start=st.datetimes(datetime.datetime(2024, 1, 1), datetime.datetime(2030, 1, 1), timezones=st.just(datetime.UTC)),
 )
 def test_systemd_starts_at_the_very_times_that_are_due(
-    monkeypatch: pytest.MonkeyPatch, zone: str, schedules: list[str], start: datetime.datetime
+    zone: str, schedules: list[str], start: datetime.datetime
 ) -> None:
     start = start.replace(microsecond=0)
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", zone)
-        time.tzset()
+    with host_in(zone):
         for schedule, found in zip(schedules, elapses(schedules, start, zone), strict=True):
             assert due_times(schedule, start, found[-1]) == found, (schedule, on_calendar(read_schedule(schedule)))
-    time.tzset()
 
 
 @needs_systemd
 @pytest.mark.parametrize(("zone", "around"), [("Europe/Berlin", "03-29"), ("Europe/Berlin", "10-25"), ("UTC", "02-28")])
 @pytest.mark.parametrize("clock", ["*/20 * * * *", "30 2 * * *", "0 2,3 * * 0", "15 1-3 29 2,3,10 *"])
-def test_systemd_agrees_when_the_clock_is_changed(
-    monkeypatch: pytest.MonkeyPatch, zone: str, around: str, clock: str
-) -> None:
+def test_systemd_agrees_when_the_clock_is_changed(zone: str, around: str, clock: str) -> None:
     start = datetime.datetime.fromisoformat(f"2026-{around}T00:10:00+00:00")
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", zone)
-        time.tzset()
+    with host_in(zone):
         (found,) = elapses([clock], start, zone)
         assert due_times(clock, start, found[-1]) == found
-    time.tzset()
 
 
 @needs_systemd
