@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference tutorial reference-table clean
+.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference tutorial reference-table sample clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
@@ -18,6 +18,7 @@ help:
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
 	@echo "make tutorial         write docs/tutorial.md from notebooks/00_tutorial.ipynb"
 	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
+	@echo "make sample           measure, and keep the report as reports/sample with the picture of README.md"
 	@echo "make clean            remove caches and build output; keeps the lake and the reports"
 
 $(STAMP): pyproject.toml
@@ -42,7 +43,7 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint  # two at a time: most tests wait for other processes
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	PERFKIT_SCREENSHOTS=build/screenshots $(BIN)/pytest --cov --cov-report=term:skip-covered --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200
@@ -63,6 +64,9 @@ tutorial: setup
 
 reference-table: setup
 	$(BIN)/python benchmarks/reference_table.py
+
+sample: setup
+	$(BIN)/python benchmarks/report_sample.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,9 +100,15 @@ def _figures(standing: Standing) -> list[_Figure]:
         figures = [(kept, title, over_time.setdefault(key, [])) for key, (title, kept) in figures_of(run).items()]
         for kept, _, over in figures:
             over.append(kept)
-    figures.sort(key=lambda one: one[0].low is None)
+    ranked: list[tuple[bool, int, Record, str, list[Record]]] = []
+    # Those with an interval first, and every notebook takes its turn.
+    turns = Counter[str]()
+    for kept, title, over in sorted(figures, key=lambda one: one[0].low is None):
+        ranked.append((kept.low is None, turns[title], kept, title, over))
+        turns[title] += 1
+    ranked.sort(key=lambda one: one[:2])
     shown = []
-    for index, (kept, title, over) in enumerate(figures):
+    for index, (*_, kept, title, over) in enumerate(ranked):
         alike = [one for one in over if one.unit == kept.unit]
         drawing = sparkline(alike) if index < _SHOWN_FIGURES else ""
         shown.append(_Figure(kept, title, drawing, alike[0].value_text, len(alike)))
