@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from perfkit.engine.ranges import range_at
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report.notebook.records import Record, record
@@ -99,6 +100,8 @@ def _of_fit(fit: Fit) -> Iterator[Record]:
 
 @_headlines.register
 def _of_ranges(ranges: tuple) -> Iterator[Record]:  # type: ignore[type-arg]  # singledispatch takes plain classes
+    for size in _REFERENCE_BYTES if ranges else ():
+        yield Record(f"taken at {format_bytes(size)}", range_at(ranges, size).method)
     seen: dict[str, int] = {}
     for one in ranges:
         seen[one.method] = seen.get(one.method, 0) + 1
