@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from perfkit.lake import Lake, RunRecord, open_lake
@@ -65,39 +66,44 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with its notebooks, and a lake with a rich run and a newer one that has only Unix sockets."""
+    """A project with its notebooks, and a lake with two runs: the older one without `grpc_stream`."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(Path(__file__).parents[2] / "notebooks", root / "notebooks")
     lake = open_lake(root / "data" / "lake")
-    costs = {"uds": (20e3, 0.3), "grpc": (300e3, 2.0), "grpc_stream": (400e3, 1.2), "shm_pool": (40e3, 0.1)}
+    costs = {"uds": (20e3, 0.3), "grpc": (300e3, 2.0), "shm_pool": (40e3, 0.1)}
     _put_run(lake, "20261120-210000-aaaa", 0, costs)
-    _put_run(lake, "20261120-220000-bbbb", 60, {"uds": costs["uds"]})
+    _put_run(lake, "20261120-220000-bbbb", 60, {**costs, "grpc_stream": (400e3, 1.2)})
     return root
 
 
 def _put_run(lake: Lake, run_id: str, minute: int, costs: dict[str, tuple[float, float]]) -> None:
-    import pyarrow as pa
-
     rng = np.random.default_rng(7)
     moment = datetime.datetime(2026, 11, 20, 21, 0, tzinfo=datetime.UTC) + datetime.timedelta(minutes=minute)
-    plain = {"run_id": run_id, "observed_at": moment, "producer": "slot-000", "epoch": 1 + minute}
-    cells = [
-        {"stage": stage, "method": method, "payload_bytes": int(size), "launch": launch, "typical": typical}
-        for size in 2.0 ** np.arange(10, 25, 2)
-        for launch in range(3)
-        for method, (fixed, per_byte) in costs.items()
-        for stage, typical in (("transport", fixed + per_byte * size),)
-    ]
+    raw = {"kind": "binary", "format": "raw", "compression": "none", "stage": "transport"}
+    tensor = {"kind": "tensor", "format": "numpy", "compression": "lz4", "method": ""}
+    cells = [({**raw, "method": method}, *cost) for method, cost in costs.items()]
+    cells += [({**tensor, "stage": stage}, 1e3, cost) for stage, cost in (("encode", 0.4), ("decode", 0.2))]
     rows = [
-        {**plain, **cell, "round": number, "latency_ns": int(cell["typical"] * rng.lognormal(0, 0.1))}
-        for cell in cells
-        for number in range(40)
+        {
+            **cell,
+            "run_id": run_id,
+            "observed_at": moment,
+            "scenario": f"{cell['stage']} {cell['method']} {size}",
+            "launch": launch,
+            "round": number,
+            "payload_bytes": size,
+            "wire_bytes": size,
+            "latency_ns": int((fixed + per_byte * size) * rng.lognormal(0, 0.1)),
+            "producer": "slot-000",
+            "epoch": 1 + minute,
+        }
+        for launch in range(3)
+        for number in range(30)
+        for size in (2**power for power in range(10, 25, 2))
+        for cell, fixed, per_byte in cells
     ]
-    for sequence, row in enumerate(rows):
-        row["scenario"] = f"transport {row['method']} {row['payload_bytes']}"
-        row["producer_sequence"] = sequence + 1
-        del row["typical"]
-    lake.append_transfers(pa.Table.from_pylist(rows))
+    numbered = [{**row, "producer_sequence": sequence + 1} for sequence, row in enumerate(rows)]
+    lake.append_transfers(pa.Table.from_pylist(numbered))
     facts = {"fingerprint": json.dumps({"cpu": "unknown"}), "preset": "quick", "launches": 3, "seconds": 61.0}
     lake.append_run(RunRecord(run_id, "complete", moment, observations=len(rows), **facts))
 
@@ -141,9 +147,31 @@ def serve(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
     return serve
 
 
+@pytest.fixture(scope="session")
+def move() -> Callable[[Any, str, str, str], None]:
+    """Move an explorer's control by the keyboard, and wait until its picture and its sentence have changed."""
+    shown = "(e) => [...e.querySelectorAll('.perfkit-explorer-chart svg path')].map((path) => path.outerHTML).join()"
+    changed = f"([explorer, before]) => explorer.querySelector('svg') && ({shown})(explorer) !== before"
+
+    def move(page: Any, control: str, handle: str, key: str) -> None:
+        explorer = page.locator(".perfkit-explorer").filter(has=page.locator(f".{control}"))
+        sentence = explorer.locator(".perfkit-explorer-sentence")
+        before, said = explorer.evaluate(shown), sentence.inner_text()
+        explorer.locator(f".{control} {handle}").focus()
+        page.keyboard.press(key)
+        page.wait_for_function(changed, arg=[explorer.element_handle(), before])
+        assert sentence.inner_text() != said
+        assert explorer.locator("[role=alert]").count() == 0  # nothing that could not be drawn
+
+    return move
+
+
 @pytest.fixture
-def watched(browser: Any) -> Iterator[SimpleNamespace]:
-    """A page of which everything that it asks for is noted; asking for anything beyond this machine fails the test."""
+def watched(browser: Any, request: pytest.FixtureRequest, screenshots: Path) -> Iterator[SimpleNamespace]:
+    """A page of which everything that it asks for is noted; asking for anything beyond this machine fails the test.
+
+    How it looks at the end is kept as a picture, most useful when the test has failed.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(60_000)  # the machine may be busy
@@ -154,6 +182,7 @@ def watched(browser: Any) -> Iterator[SimpleNamespace]:
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield SimpleNamespace(page=page, errors=errors)
+    page.screenshot(path=screenshots / f"{request.node.name}.png")
     context.close()
     local = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")
     assert [url for url in asked if not url.startswith(local)] == []

@@ -3,6 +3,9 @@
 
 const isDark = () => document.body.dataset.jpThemeLight === "false";
 
+// The keys belong to the control that has the focus; JupyterLab would take the arrows to go to another cell.
+const keepKeys = ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true");
+
 function render({ model, el }) {
   let turn = 0;
   let width = 0;
@@ -45,6 +48,7 @@ function render({ model, el }) {
     const now = Math.round(entry.contentRect.width);
     if (now === width) return;
     width = now;
+    el.closest(".perfkit-explorer")?.addEventListener("focusin", keepKeys);
     draw();
   });
   places.observe(el);
