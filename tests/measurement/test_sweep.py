@@ -135,7 +135,7 @@ def faulty(monkeypatch):
 )
 def test_failing_method_is_left_out_and_the_rest_measured(faulty, method, reason, tmp_path, monkeypatch, wait_until):
     """A method that kills a process, hangs or lies costs only its own scenario, and nothing is left behind."""
-    monkeypatch.setattr("perfkit.measurement.launch._SILENCE_S", 4.0)
+    monkeypatch.setattr("perfkit.measurement.launch._SILENCE_S", 6.0 if method == "hangs" else 60.0)
     monkeypatch.setattr("perfkit.measurement.launch._END_WITHIN_S", 1.0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sweep = make(Scenario(2048, method="uds"), Scenario(2048, method=method))
