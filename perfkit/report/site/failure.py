@@ -35,7 +35,7 @@ def explanation(status: str, notebook: Any, error: str) -> str:
     if index is None or _error_output(notebook.cells[index]) is None:
         return (
             "The process behind the notebook ended in the middle of it: it crashed, or the system stopped it, often "
-            "for want of memory. The end of its log is below."
+            "for want of memory."
         )
     if error.startswith("AssertionError"):
         return (

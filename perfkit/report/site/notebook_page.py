@@ -44,7 +44,8 @@ def write_notebook_page(
         intro = "" if last_good is None else _changes(last_good, run, result)
         write_page(notebook, path, run_id=run.run_id, facts=facts, intro=intro)
         return
-    log_lines = [] if failing_cell(notebook) is not None else _end_of_log(path.with_suffix(".log"))
+    log = path.with_suffix(".log")
+    log_lines = [] if failure_of(notebook) else _end_of_log(log)
     banner = render(
         "failure.html.j2",
         result=result,
@@ -52,6 +53,7 @@ def write_notebook_page(
         raised=bool(failure_of(notebook)),
         has_cell=failing_cell(notebook) is not None,
         has_log=bool(log_lines),
+        log=log.name if log.exists() else "",
         last_good=last_good,
         last_good_has_page=last_good is not None and (last_good.report_path / f"{result.page_name}.html").exists(),
         not_run=_not_run(run, result),
