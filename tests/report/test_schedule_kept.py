@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from perfkit.errors import InputError
@@ -253,7 +253,7 @@ def triggers(schedule: str) -> list[tuple[str, str, str]]:
 def test_a_task_of_windows_keeps_the_schedules_that_it_can() -> None:
     assert triggers("0 3 * * *") == [("03:00:00", "", "Day")]
     assert triggers("30 3,15 * * *") == [("03:30:00", "", "Day"), ("15:30:00", "", "Day")]
-    assert triggers("*/15 * * * 1-5") == [("00:00:00", "PT15M/PT1426M", "Week")]
+    assert triggers("*/15 * * * 1-5") == [("00:00:00", "PT15M/PT85530S", "Week")]
     assert triggers("0 3 1,15 * mon") == [("03:00:00", "", "Week"), ("03:00:00", "", "Month")]  # either is enough
     assert triggers("0 3 1-31 * mon") == [("03:00:00", "", "Day")]
     assert triggers("0 3 * 1,7 *") == [("03:00:00", "", "Month")]
@@ -273,6 +273,41 @@ def test_a_schedule_that_windows_has_no_words_for_is_refused_with_the_reason(sch
         schedule, reason = "0,1,3 * * * *", "72 times a day"
     with pytest.raises(InputError, match=reason):
         task_of(schedule)
+
+
+def started_by_windows(task: ET.Element, day: datetime.date) -> set[datetime.datetime]:
+    """When a task starts on a day, as its documentation says."""
+    space, found = {"": NAMESPACE}, set()
+    for trigger in task.iterfind("Triggers/CalendarTrigger", space):
+        week = [one.tag.partition("}")[2] for one in trigger.iterfind("ScheduleByWeek/DaysOfWeek/*", space)]
+        days = [int(one.text or "") for one in trigger.iterfind("ScheduleByMonth/DaysOfMonth/Day", space)]
+        months = [one.tag.partition("}")[2] for one in trigger.iterfind("ScheduleByMonth/Months/*", space)]
+        is_daily = trigger.find("ScheduleByDay", space) is not None
+        if is_daily or f"{day:%A}" in week or (day.day in days and f"{day:%B}" in months):
+            clock = datetime.time.fromisoformat(trigger.findtext("StartBoundary", "", space)[-8:])
+            interval = int(trigger.findtext("Repetition/Interval", "PT1M", space)[2:-1])
+            duration_s = int(trigger.findtext("Repetition/Duration", "PT0S", space)[2:-1])
+            begin = datetime.datetime.combine(day, clock, datetime.UTC)
+            found |= {begin + datetime.timedelta(seconds=later) for later in range(0, duration_s + 1, 60 * interval)}
+    return found
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(schedule="* * 1 1 0,*/1", day=datetime.date(2024, 1, 1))  # either field is enough, and one names every day
+@given(schedule=readable_schedules(), day=st.dates(datetime.date(2024, 1, 1), datetime.date(2030, 1, 1)))
+def test_a_task_of_windows_starts_at_the_very_times_that_are_due(schedule: str, day: datetime.date) -> None:
+    try:
+        task = task_of(schedule)
+    except InputError:  # Windows has no words for it
+        return
+    follows_schema(task)
+    with host_in("UTC"):
+        for offset in range(8):
+            one = day + datetime.timedelta(days=offset)
+            midnight = datetime.datetime.combine(one, datetime.time(), datetime.UTC)
+            before = midnight - datetime.timedelta(seconds=1)
+            due = due_times(schedule, before, before + datetime.timedelta(days=1))
+            assert started_by_windows(task, one) == set(due), one
 
 
 def test_the_task_of_windows_starts_perfkit_where_it_runs() -> None:

@@ -95,7 +95,7 @@ def _days(schedule: Schedule) -> Iterator[_Tree]:
     if every_weekday and every_day and every_month:
         yield {"ScheduleByDay": {"DaysInterval": "1"}}
     elif every_weekday or schedule.either_day:
-        days = {"Day": [str(day) for day in schedule.days]}
+        days = {"Day": [str(day) for day in (range(1, 32) if every_day else schedule.days)]}
         months: _Tree = {_MONTHS[month - 1]: {} for month in schedule.months}
         yield {"ScheduleByMonth": {"DaysOfMonth": days, "Months": months}}
 
@@ -105,8 +105,9 @@ def _clocks(schedule: Schedule, most: int) -> list[tuple[int, _Tree]]:
     minutes = [60 * hour + minute for hour, minute in product(schedule.hours, schedule.minutes)]
     steps = {later - earlier for earlier, later in pairwise(minutes)}
     if len(steps) == 1 and len(minutes) > 2:
-        # A minute more than until the last one, so that nobody has to know whether the end is taken in.
-        repetition = {"Interval": f"PT{steps.pop()}M", "Duration": f"PT{minutes[-1] - minutes[0] + 1}M"}
+        # Half a minute more than until the last one, so that nobody has to know whether the end is taken in.
+        until_s = 60 * (minutes[-1] - minutes[0]) + 30
+        repetition = {"Interval": f"PT{steps.pop()}M", "Duration": f"PT{until_s}S"}
         return [(minutes[0], {"Repetition": repetition})]
     if len(minutes) > most:
         raise _not_expressible(schedule, f"{len(minutes)} times a day at uneven distances (up to {most} are possible)")
