@@ -19,6 +19,7 @@ __all__ = ["regret_chart"]
 _ROW_PIXELS = 32
 _TUNED_COLOUR, _OTHER_COLOUR = "#CC79A7", "#8C8C8C"
 _SMALLEST_FACTOR = 0.9
+_SMALLEST_DOT = 9  # area in pixels
 
 
 def regret_chart(replay: ReplayResult | None) -> alt.LayerChart:
@@ -50,12 +51,12 @@ def regret_chart(replay: ReplayResult | None) -> alt.LayerChart:
     base = alt.Chart(pl.DataFrame(records, infer_schema_length=None))
     whole, decades = base.transform_filter("datum.is_whole"), base.transform_filter("!datum.is_whole")
     layers = [
-        whole.mark_tick(size=_ROW_PIXELS - 6, thickness=1).encode(x=x.x("equal:Q"), y=y),
+        whole.mark_tick(size=10, thickness=1).encode(x=x.x("equal:Q"), y=y),
         whole.mark_bar(height=7, opacity=0.35, cornerRadius=3).encode(
             x=x.x("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tooltip
         ),
-        decades.mark_point(size=22, opacity=0.8, strokeWidth=1.2).encode(
-            x=x.x("value:Q"), y=y, color=colour, tooltip=tooltip
+        decades.mark_point(opacity=0.8, strokeWidth=1.2).encode(
+            x=x.x("value:Q"), y=y, color=colour, size=alt.Size("dot:Q", scale=None, legend=None), tooltip=tooltip
         ),
         whole.mark_point(filled=True, size=60, opacity=1).encode(x=x.x("value:Q"), y=y, color=colour, tooltip=tooltip),
         whole.mark_text(align="left", dy=-11, fontSize=10).encode(x=x.x("first:Q"), y=y, text="row:N"),
@@ -64,8 +65,8 @@ def regret_chart(replay: ReplayResult | None) -> alt.LayerChart:
         layers,
         _ROW_PIXELS * len(rows),
         "Each full dot is what a strategy costs over what the oracle takes, its bar the 95 % interval; the open dots "
-        "are the same for each decade of payload size. The stroke at 1 is the oracle. Of the single methods, the best "
-        "one of each setting is shown.",
+        "are the same for each decade of payload size, larger for larger payloads. The stroke at 1 is the oracle. Of "
+        "the single methods, the best one of each setting is shown.",
     )
 
 
@@ -75,9 +76,13 @@ def _records(name: str, setting: SettingResult) -> list[dict[str, object]]:
         regret = setting.strategies[strategy]
         shared = {"setting": name, "strategy": strategy, "row": f"{name}: {strategy}", "colour": _colour(strategy)}
         records.append(shared | _figures(regret, "all") | {"is_whole": True})
-        for decade in setting.decades:
+        for index, decade in enumerate(setting.decades):
             sizes = f"{format_bytes(decade.start_bytes)} to {format_bytes(decade.end_bytes)}"
-            records.append(shared | _figures(decade.strategies[strategy], sizes) | {"is_whole": False})
+            records.append(
+                shared
+                | _figures(decade.strategies[strategy], sizes)
+                | {"is_whole": False, "dot": _SMALLEST_DOT * (1 + index)}
+            )
     return records
 
 
