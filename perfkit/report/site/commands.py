@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 from perfkit.report.results import PipelineResult
 from perfkit.report.running.recomputing import VERSIONS_PARAMETER
 
 __all__ = ["again_command", "as_of_command"]
+
+_BEGINNING_BYTES = 2**16
 
 
 def again_command(run: PipelineResult) -> str:
@@ -37,9 +38,9 @@ def _place(run: PipelineResult) -> str:
 
 
 def _reads(run: PipelineResult, page: str) -> bool:
+    """Whether the notebook has that parameter; its cell is among the first, and the rest may be megabytes."""
     try:
-        notebook = json.loads((run.report_path / f"{page}.ipynb").read_text(encoding="utf-8"))
-        cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())]
-        return any(f"{VERSIONS_PARAMETER} =" in "".join(cell["source"]) for cell in cells)
-    except (OSError, ValueError, KeyError, TypeError):
+        with (run.report_path / f"{page}.ipynb").open("rb") as notebook:
+            return f'"{VERSIONS_PARAMETER} ='.encode() in notebook.read(_BEGINNING_BYTES)
+    except OSError:
         return False

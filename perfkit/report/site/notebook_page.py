@@ -8,12 +8,12 @@ from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.report.results import NotebookResult, PipelineResult
-from perfkit.report.site.changes import changes_between, last_good_before
+from perfkit.report.site.changes import changes_between
 from perfkit.report.site.changes_view import changes_html
 from perfkit.report.site.commands import again_command
 from perfkit.report.site.failure import explanation, failing_cell, with_failure_shown
 from perfkit.report.site.page import failure_of, write_page
-from perfkit.report.site.runs import read_runs
+from perfkit.report.site.runs import find_last_good
 from perfkit.report.site.templating import render
 from perfkit.units import format_bytes, format_duration
 
@@ -36,8 +36,7 @@ def write_notebook_page(
     Raises:
         ReportError: the page could not be produced or written.
     """
-    kept, _ = read_runs(run.report_path.parent)
-    last_good = last_good_before(run, [one.run for one in kept])
+    last_good = find_last_good(run)
     path = run.report_path / f"{result.page_name}.html"
     facts = _facts(run, result, parameters)
     if result.status == "complete":

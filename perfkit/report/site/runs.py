@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.report.results import RUN_FILE, PipelineResult, read_run
+from perfkit.report.site.changes import last_good_before
 
-__all__ = ["LATEST", "LOST", "KeptRun", "find_kept_run", "read_runs", "started"]
+__all__ = ["LATEST", "LOST", "KeptRun", "find_kept_run", "find_last_good", "read_runs", "started"]
 
 LATEST = "latest"
 LOST = "lost"
@@ -84,6 +86,22 @@ def read_runs(reports_folder: Path, now: datetime.datetime | None = None) -> tup
             run = dataclasses.replace(run, status=LOST)
         runs.append(KeptRun(run, is_from_future, f"{stat.st_mtime_ns}-{stat.st_size}-{run.status}"))
     return sorted(runs, key=lambda one: one.order, reverse=True), sorted(unreadable)
+
+
+def find_last_good(run: PipelineResult) -> PipelineResult | None:
+    """The newest complete run of the same report before this one; None without one.
+
+    Names of folders begin with the moment of the start: only a few records have to be read.
+    """
+    names = sorted((file.parent.name for file in run.report_path.parent.glob(f"*/{RUN_FILE}")), reverse=True)
+    for name in names:
+        if name >= run.run_id:
+            continue
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # a damaged record: the index names it
+            one = read_run(run.report_path.with_name(name))
+            if one.run_id == name and last_good_before(run, [one]) is not None:
+                return one
+    return None
 
 
 def find_kept_run(runs: Sequence[KeptRun], name: str) -> KeptRun:

@@ -35,9 +35,9 @@ def read_template(name: str) -> str:
 
 @functools.cache
 def edition() -> str:
-    """What changes when any template changes: pages of another edition are written anew."""
+    """What changes when a template or the code around it does: pages of another edition are written anew."""
     digest = hashlib.sha256()
-    for file in sorted(_SITE.iterdir()):
+    for file in sorted((*_SITE.iterdir(), *Path(__file__).parent.glob("*.py"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
