@@ -127,6 +127,16 @@ def test_systemd_agrees_when_the_clock_is_changed(zone: str, around: str, clock:
 
 
 @needs_systemd
+def test_systemd_loses_no_start_at_midnight() -> None:
+    """It does with steps that do not divide an hour or a day, such as `*:00/19`."""
+    start = datetime.datetime(2026, 6, 1, 23, 41, tzinfo=datetime.UTC)
+    schedules = [f"*/{step} * * * *" for step in range(2, 31)] + [f"0 */{step} * * *" for step in range(2, 24)]
+    with host_in("UTC"):
+        for schedule, found in zip(schedules, elapses(schedules, start, "UTC"), strict=True):
+            assert due_times(schedule, start, found[-1]) == found, schedule
+
+
+@needs_systemd
 def test_systemd_accepts_the_units(tmp_path: Path, python: Path) -> None:
     setup = systemd_setup(make_job("0 3 1,15 * mon", python.parent, python))
     for file in setup.files:

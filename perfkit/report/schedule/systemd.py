@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from perfkit.report.schedule.job import ScheduledFile, ScheduledJob, Setup
@@ -116,11 +115,10 @@ def _values(values: Sequence[int], least: int, most: int) -> str:
     """As short as a person would write it."""
     if len(values) == most - least + 1:
         return "*"
-    steps = {later - earlier for earlier, later in pairwise(values)}
-    if len(values) > 3 and len(steps) == 1 and steps != {1}:
-        step = steps.pop()
-        begin, end = f"{values[0]:02d}", "" if values[-1] + step > most else f"..{values[-1]:02d}"
-        return f"{begin}{end}/{step}"
+    step = values[1] - values[0] if len(values) > 3 else 0
+    # Where a step does not divide the cycle evenly, systemd (252) leaves out the first value after midnight.
+    if least == 0 and step > 1 and (most + 1) % step == 0 and list(values) == list(range(0, most + 1, step)):
+        return f"00/{step}"
     return ",".join(
         f"{run[0]:02d}..{run[-1]:02d}" if len(run) > 2 else ",".join(f"{value:02d}" for value in run)
         for run in _runs(values)
