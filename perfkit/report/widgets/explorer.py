@@ -31,6 +31,12 @@ class View:
     verdict: Verdict
 
 
+def _specification(view: View) -> dict[str, Any]:
+    # Checking it against the schema of charts takes half of the time that a reader waits; a test has checked it.
+    specification: dict[str, Any] = view.chart.to_dict(validate=False)
+    return specification
+
+
 class Explorer:
     """A picture with controls; made by the functions of `perfkit.report.widgets`.
 
@@ -76,7 +82,7 @@ class Explorer:
 
         from perfkit.report.widgets.chart_widget import ChartWidget
 
-        self._chart = ChartWidget(self.view.chart.to_dict()).add_class(CHART_CLASS)
+        self._chart = ChartWidget(_specification(self.view)).add_class(CHART_CLASS)
         self._sentence = ipywidgets.HTML(self.view.verdict._repr_html_()).add_class(SENTENCE_CLASS)
         self._error = ipywidgets.HTML(layout={"display": "none"}).add_class(ERROR_CLASS)
         flowing = {"flex_flow": "row wrap", "grid_gap": "4px 16px", "align_items": "center"}
@@ -92,7 +98,7 @@ class Explorer:
             self._follow(name)
             self.view = self._draw(**self.choices)
             if self._box is not None:
-                self._chart.spec = self.view.chart.to_dict()
+                self._chart.spec = _specification(self.view)
                 self._sentence.value = self.view.verdict._repr_html_()
                 self._error.layout.display = "none"
         except Exception as error:
