@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import html
 import io
+import re
 from collections.abc import Sequence
 
-__all__ = ["ResultTable"]
+__all__ = ["ResultTable", "plural", "sentence_html"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class ResultTable:
             "<tr>" + "".join(f"<td{self._html_align(i)}>{html.escape(c)}</td>" for i, c in enumerate(row)) + "</tr>"
             for row in self.rows
         )
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        notes = "".join(f"<p>{sentence_html(note)}</p>" for note in self.notes)
         caption = f"<caption><span>{html.escape(self.title)}</span></caption>" if self.title else ""
         table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         if not self.columns:
@@ -100,3 +101,12 @@ def plural(count: int, noun: str, nouns: Sequence[str] = ()) -> str:
     ('1 launch', '3 launches', '2 rounds')
     """
     return f"{count} {noun if count == 1 else (nouns[0] if nouns else noun + 's')}"
+
+
+def sentence_html(sentence: str) -> str:
+    """A sentence as HTML, with what stands between backticks as code.
+
+    >>> sentence_html("measure < 3 launches (`perfkit bench`)")
+    'measure &lt; 3 launches (<code>perfkit bench</code>)'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(sentence))

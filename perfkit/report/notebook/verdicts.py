@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perfkit.engine.ranges import Range, compile_ranges
-from perfkit.tables import plural
+from perfkit.tables import plural, sentence_html
 from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Verdict:
     sentence: str
 
     def _repr_html_(self) -> str:
-        return f'<p class="perfkit-verdict">{html.escape(self.sentence)}</p>'
+        return f'<p class="perfkit-verdict">{sentence_html(self.sentence)}</p>'
 
     def __str__(self) -> str:
         return self.sentence

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import html
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfkit.report.site.changes import moment
+from perfkit.tables import sentence_html
 from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -51,12 +50,6 @@ def script_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _prose(sentence: str) -> str:
-    """A sentence for people as HTML, with its commands set apart."""
-    text = html.escape(sentence[:1].upper() + sentence[1:])
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-
-
 @functools.cache
 def _environment() -> jinja2.Environment:
     import jinja2
@@ -65,7 +58,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["moment"] = moment
-    environment.filters["prose"] = _prose
+    environment.filters["prose"] = lambda sentence: sentence_html(sentence[:1].upper() + sentence[1:])
     environment.filters["duration"] = lambda seconds: format_duration(seconds * 1e9)
     environment.filters["size"] = format_bytes
     return environment
