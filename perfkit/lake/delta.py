@@ -86,7 +86,10 @@ def open_table(path: Path, version: int | None = None) -> DeltaTable | None:
     except (DeltaError, OSError) as error:
         if version is not None:
             raise _no_such_version(path, version, error) from error
-        raise LakeError(f"table {path} cannot be read: {error}; restore the folder or move it away") from error
+        raise LakeError(
+            f"table {path} cannot be read: {_first_line(error)}; restore its folder from a copy, or move it away and "
+            "measure anew (`perfkit bench`)"
+        ) from error
 
 
 def data_files(table: DeltaTable) -> list[str]:
@@ -97,10 +100,15 @@ def data_files(table: DeltaTable) -> list[str]:
     return [str(path / unquote(name)) for name in names]
 
 
+def _first_line(error: Exception) -> str:
+    """What the library says, without the stack of its own that may follow."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _no_such_version(path: Path, version: int, error: Exception) -> LakeError:
     return LakeError(
-        f"version {version} of table {path} cannot be read: {error}; it was never written, or `perfkit maintain` "
-        "removed it. Pin versions that you need later, or read the newest"
+        f"version {version} of table {path} cannot be read: {_first_line(error)}; it was never written, or "
+        "`perfkit maintain` removed it. Pin versions that you need later, or read the newest"
     )
 
 

@@ -287,7 +287,8 @@ def _refuse_removed(path: Path, version: int, files: list[str]) -> None:
     if gone:
         raise LakeError(
             f"version {version} of table {path} cannot be read any more: {len(gone)} of its {len(files)} files were "
-            "removed by `perfkit maintain`. Pin versions that you need later, or read the newest"
+            "removed, by `perfkit maintain` or by hand. Pin versions that you need later, or read the newest; where "
+            "that is the newest, restore the folder from a copy"
         )
 
 

@@ -35,7 +35,8 @@ def explained_reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = "".join(filter(str.isprintable, lines[0])) if lines else type(error).__name__
         raise LakeError(
             f"a file of lake {path} cannot be read, it is damaged, gone or locked away: {reason}. Restore the folder "
             "from a copy, or move it away and measure anew (`perfkit bench`); reports and thresholds.toml stay as they "

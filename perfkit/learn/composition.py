@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from perfkit.config.curves import ANY, CurveSet
 from perfkit.engine.costs import Context, method_cost
-from perfkit.errors import FitError
 from perfkit.learn.cells import collect_cells
 from perfkit.learn.frames import read_observations
 from perfkit.schema import SIGNALLINGS
@@ -19,6 +19,12 @@ from perfkit.tables import ResultTable
 from perfkit.units import format_bytes, format_duration
 
 __all__ = ["CompositionError", "CrossedCell", "composition_error", "summarise_cells"]
+
+
+_NOTHING = (
+    "no transfer was measured whole with a method of this fit, so it is not known how well the parts add up; presets "
+    "of `perfkit bench` measure some"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class CompositionError:
 
     Args:
         p50: median error, as a share of the measured cost; NaN without cells.
-        p90: error that nine of ten cells stay below.
+        p90: error that nine of ten cells stay below; NaN without cells.
         n: crossed cells.
         cells: all of them, the worst first.
     """
@@ -57,6 +63,7 @@ class CompositionError:
 
     def to_table(self) -> ResultTable:
         """The worst cells."""
+        title = "Composed against measured whole"
         rows = tuple(
             (
                 cell.method,
@@ -70,15 +77,17 @@ class CompositionError:
             )
             for cell in self.cells[:10]
         )
+        if not self.n:
+            return ResultTable(title, (), (), (_NOTHING,))
         columns = ("method", "codec", "signalling", "payload", "measured", "composed", "error", "n")
         note = f"half of {self.n} crossed cells are within {self.p50:.0%}, nine of ten within {self.p90:.0%}"
-        return ResultTable("Composed against measured whole", columns, rows, (note,), align_right=(3, 4, 5, 6, 7))
+        return ResultTable(title, columns, rows, (note,), align_right=(3, 4, 5, 6, 7))
 
     def to_plain(self) -> dict[str, Any]:
         """The errors as JSON-able data."""
         return {
-            "p50": self.p50,
-            "p90": self.p90,
+            "p50": self.p50 if self.n else None,
+            "p90": self.p90 if self.n else None,
             "n": self.n,
             "worst": [{**dataclasses.asdict(cell), "error": cell.error} for cell in self.cells[:10]],
         }
@@ -97,8 +106,11 @@ def composition_error(curves: CurveSet, frame: Any) -> CompositionError:
         curves: what was fitted.
         frame: observations with rows of stage ``whole``; anything that `perfkit.fit` accepts.
 
+    Returns:
+        The errors; none where no transfer was measured whole with a method that the curves know.
+
     Raises:
-        FitError: the frame holds no transfer that was measured whole and that the curves know.
+        FitError: the frame cannot be used.
     """
     crossed: list[CrossedCell] = []
     for cells in collect_cells(read_observations(frame), stages=("whole",)):
@@ -115,14 +127,12 @@ def composition_error(curves: CurveSet, frame: Any) -> CompositionError:
             if cost is not None:
                 names = (key.method, "/".join(codec), signalling)
                 crossed.append(CrossedCell(*names, float(size), float(measured), cost.value, n))
-    if not crossed:
-        raise FitError(
-            "no transfer was measured whole with a method of this fit; run `perfkit bench` with crossed cells"
-        )
     return summarise_cells(crossed)
 
 
 def summarise_cells(cells: Sequence[CrossedCell]) -> CompositionError:
-    """The errors of at least one crossed cell."""
+    """The errors of crossed cells."""
+    if not cells:
+        return CompositionError(math.nan, math.nan, 0, ())
     p50, p90 = (float(share) for share in np.quantile([cell.error for cell in cells], (0.5, 0.9)))
     return CompositionError(p50, p90, len(cells), tuple(sorted(cells, key=lambda cell: -cell.error)))

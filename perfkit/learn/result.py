@@ -155,9 +155,12 @@ class Fit:
                 self.curves, checked, goal, simplicity_order=self.simplicity_order, tolerance=self.tolerance
             )
             if not ranges:
+                keys = [key for key in self.curves.curves if key.stage == "transport" and key.quantity == "latency_ns"]
+                loads = ", ".join(map(str, sorted({key.in_flight for key in keys})))
                 raise FitError(
-                    f"none of {', '.join(checked.available) or 'no methods'} was measured with signalling "
-                    f"{checked.signalling!r}; measured: {', '.join(self.methods)}"
+                    f"none of {', '.join(checked.available) or 'no methods'} was measured for goal {goal!r} with "
+                    f"signalling {checked.signalling!r} and {checked.in_flight} in flight; measured: "
+                    f"{', '.join(self.methods)} with {loads} in flight. Ask for that, or measure with `perfkit bench`"
                 )
             self._compiled[checked, goal] = ranges
         return self._compiled[checked, goal]

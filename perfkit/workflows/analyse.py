@@ -17,7 +17,7 @@ from perfkit.schema import STAGES
 from perfkit.tables import plural
 from perfkit.workflows.analyse_costs import collect_dominance, collect_stages
 from perfkit.workflows.analyse_percentiles import PROFILES, collect_percentiles, collect_profile
-from perfkit.workflows.analyse_quality import judge_rows
+from perfkit.workflows.analyse_quality import DataQuality, judge_rows
 from perfkit.workflows.analyse_relations import collect_relations
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.analyse_rows import DIMENSIONS, keep_measured, read_rows
@@ -106,7 +106,7 @@ def analyse(
     relations = collect_relations(rows, stages)
     shares = collect_stages(learned, sizes) if learned else ()
     dominance = collect_dominance(learned, sizes) if learned else ()
-    notes = (*quality.warnings, *warnings)
+    notes = (*(() if percentiles else (_why_nothing(quality),)), *quality.warnings, *warnings)
     return Analysis(found.subject, by, stages, percentiles, profiles, shares, dominance, relations, quality, notes)
 
 
@@ -142,6 +142,26 @@ def _learned(measured: pa.Table) -> tuple[Fit | None, tuple[str, ...]]:
         return fit(measured), ()
     except FitError as error:
         return None, (f"stages and what dominates are unknown: {error}",)
+
+
+def _why_nothing(quality: DataQuality) -> str:
+    """Why there is no percentile at all, and what to do."""
+    if not quality.transfers:
+        return (
+            f"nothing can be compared: none of {plural(quality.rows, 'row')} is a transfer of the stages that were "
+            "asked for, they are controls and codecs alone; `perfkit bench` measures transfers"
+        )
+    if sum(quality.failures.values()) == quality.transfers:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in quality.failures.items())
+        return (
+            f"nothing can be compared: every transfer failed ({reasons}); `perfkit doctor` says what this machine "
+            "lacks, then measure again (`perfkit bench`)"
+        )
+    return (
+        "nothing can be compared: no transfer is in the plain setting (raw bytes, copied, warm, one in flight, "
+        "announced over a Unix socket); name what differs, such as `perfkit analyse --by in_flight`, or measure with a "
+        "preset of `perfkit bench`"
+    )
 
 
 def _sizes(learned: Fit) -> tuple[int, ...]:

@@ -176,7 +176,7 @@ def _share(log_ratio: float) -> float:
 
 
 def collect_dominance(fit: Fit, sizes: Sequence[int]) -> tuple[Dominance, ...]:
-    """Where the fixed cost of each method dominates: raw bytes, one in flight.
+    """Where the fixed cost of each method that was measured at several sizes dominates: raw bytes, one in flight.
 
     Args:
         fit: what was learned.
@@ -184,7 +184,11 @@ def collect_dominance(fit: Fit, sizes: Sequence[int]) -> tuple[Dominance, ...]:
     """
     context = fit.context(signalling="uds")
     compositions = [compose(fit.curves, method, context) for method in fit.methods]
-    return tuple(_dominance(one.method, one.parts[0].curve, sizes) for one in compositions if one is not None)
+    curves = {one.method: one.parts[0].curve for one in compositions if one is not None}
+    # Of a single size nobody knows which part of the cost is fixed.
+    return tuple(
+        _dominance(method, curve, sizes) for method, curve in curves.items() if curve.min_bytes < curve.max_bytes
+    )
 
 
 def _dominance(method: str, curve: CostCurve, sizes: Sequence[int]) -> Dominance:

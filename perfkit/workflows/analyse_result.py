@@ -245,7 +245,7 @@ class Analysis:
         return f"Analysis of {self.subject}: {plural(self.quality.transfers, 'transfer')}"
 
 
-_NO_CURVES = "unknown: no curves could be fitted to these rows; `perfkit bench` measures what a fit needs"
+_NO_CURVES = "unknown: no curves over several sizes could be fitted to these rows; `perfkit bench` measures them"
 
 
 def _quantile_text(quantile: Quantile, *, relative: bool = False) -> str:

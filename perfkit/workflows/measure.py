@@ -196,6 +196,8 @@ def _composition_error(observations: pa.Table) -> tuple[CompositionError | None,
             cells += fit(alike).composition_error(alike).cells
         except FitError as error:
             return None, (f"the composition error is unknown: {error}",)
+    if not cells:
+        return None, ("the composition error is unknown: no method was measured both whole and in its stages",)
     return summarise_cells(cells), ()
 
 

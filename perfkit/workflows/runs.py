@@ -291,7 +291,11 @@ def _finished(lake: Lake, records: Sequence[RunRecord], back: int) -> RunRecord:
     finished = [record for record in records if record.status in FINISHED]
     if back >= len(finished):
         count = f"only {plural(len(finished), 'finished run')}" if finished else "no finished run"
-        raise LakeError(f"{lake.path} has {count}; `perfkit bench` measures one, `perfkit runs` lists what there is")
+        others = [record for record in records if record.status not in FINISHED]
+        named = f"; not finished: {_some(others)}, to be named where it shall be taken as it is" if others else ""
+        raise LakeError(
+            f"lake {lake.path} has {count}{named}. `perfkit bench` measures one, `perfkit runs` lists what there is"
+        )
     return finished[back]
 
 

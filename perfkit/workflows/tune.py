@@ -8,7 +8,7 @@ from pathlib import Path
 from perfkit.lake import Lake
 from perfkit.learn import Fit, fit
 from perfkit.workflows.fresh import open_fresh_lake
-from perfkit.workflows.runs import resolve_run
+from perfkit.workflows.runs import refuse_without_rows, resolve_run
 
 __all__ = ["fit_run"]
 
@@ -26,10 +26,12 @@ def fit_run(lake: str | Path | Lake = "data/lake", run_id: str | None = None) ->
 
     Raises:
         InputError: no run, or more than one, is meant.
-        LakeError: the lake has no finished run, or cannot be read.
+        LakeError: the lake has no finished run, or no observations of the run (any more), or cannot be read.
         FitError: the run measured too little.
     """
     opened = lake if isinstance(lake, Lake) else open_fresh_lake(lake)
     chosen = resolve_run(opened, run_id or "latest")
     observations = opened.observations_of(chosen.run_id)
+    if not observations.num_rows:
+        refuse_without_rows(opened, chosen.run_id)
     return fit(observations, fingerprint=json.loads(chosen.fingerprint), table_versions=opened.versions())

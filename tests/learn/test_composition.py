@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from perfkit.errors import FitError
 from perfkit.learn import fit
 
 CODEC = {"kind": "dataframe", "format": "arrow", "compression": "none"}
@@ -38,7 +37,9 @@ def test_it_renders_the_worst_cells(frame):
     assert "<table>" in error._repr_html_()
 
 
-def test_without_crossed_cells_it_says_what_to_do(exact_frame):
+def test_without_crossed_cells_it_says_so_and_what_to_do(exact_frame):
     plain = exact_frame({"uds": (10_000, 0.3)})
-    with pytest.raises(FitError, match="no transfer was measured whole"):
-        fit(plain).composition_error(plain)
+    error = fit(plain).composition_error(plain)
+    assert (error.n, error.cells, error.to_plain()["p50"]) == (0, (), None)
+    assert "no transfer was measured whole" in str(error)
+    assert "perfkit bench" in error._repr_html_()

@@ -50,7 +50,7 @@ def test_what_is_not_one_run_is_named(runs_lake, text, error, message):
 
 
 def test_a_lake_without_runs_says_what_to_do(tmp_path):
-    with pytest.raises(LakeError, match="has no finished run; `perfkit bench` measures one"):
+    with pytest.raises(LakeError, match=r"has no finished run\. `perfkit bench` measures one"):
         resolve_run(open_lake(tmp_path / "none"), "latest")
     assert "run `perfkit bench`" in str(perfkit.runs(tmp_path / "none"))
 

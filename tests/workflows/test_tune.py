@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from perfkit.errors import FitError, LakeError, UnknownNameError
+from perfkit.errors import LakeError, UnknownNameError
 from perfkit.lake import Lake, open_lake
 from perfkit.lake.records import RunRecord
 from perfkit.workflows.tune import fit_run
@@ -72,5 +72,5 @@ def test_an_empty_lake_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_run_without_observations_cannot_be_fitted(lake: Lake) -> None:
     lake.append_run(RunRecord("empty", "complete"))
-    with pytest.raises(FitError):
+    with pytest.raises(LakeError, match=r"run empty has no transfers .* `perfkit bench` measures anew"):
         fit_run(lake.path, "empty")
