@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -178,3 +180,34 @@ def test_however_little_there_is_a_picture_or_a_sentence_comes_of_it(
 
 def test_a_range_table_of_one_context_has_no_edge() -> None:
     assert charts.crossovers(compile_ranges(CurveSet({}), Context())) == ()
+
+
+NO_RED, NO_GREEN, NO_BLUE = (
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+)
+"""What people see who lack one kind of cones, in linear light: Machado, Oliveira and Fernandes (2009), severity 1."""
+
+
+@pytest.mark.parametrize("seen", [np.eye(3), NO_RED, NO_GREEN, NO_BLUE], ids=["all", "red", "green", "blue"])
+def test_methods_can_be_told_apart_by_everybody(seen: Any) -> None:
+    """By colour alone where there is any, and by shape in any case."""
+    styles = list(method_styles([*SIMPLICITY_ORDER, "mine"]).values())
+    assert len({style.shape for style in styles}) == len(styles)
+    colours = [lightness_and_hue(linear(style.colour) @ np.array(seen).T) for style in styles]
+    distances = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(colours, 2)]
+    assert min(distances) > 12
+
+
+def linear(colour: str) -> Any:
+    encoded = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def lightness_and_hue(light: Any) -> Any:
+    """CIELAB, in which a distance of some 2 is just noticeable."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    relative = np.clip(np.array(to_xyz) @ light, 0, None) / [0.9505, 1.0, 1.089]
+    f = np.where(relative > 0.008856, np.cbrt(relative), 7.787 * relative + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])

@@ -37,7 +37,7 @@ def test_figures_are_shown_in_their_unit() -> None:
     assert str(Record("edge", 98_304.0, 65_536, 131_072, "bytes")) == "edge: 96KiB (64KiB to 128KiB)"
     assert str(Record("ratio", 1.04, 0.97, 1.12, "x", "at the limit")) == "ratio: 1.04× (0.97× to 1.12×), at the limit"
     assert str(Record("observations", 1_040)) == "observations: 1,040"
-    assert Record("tail", 6.67, 9.02e-05, 4.93e05, "x").interval_text == "under 0.001× to 493,000×"
+    assert Record("tail", 6.67, 9.02e-05, 493_187.0, "x").interval_text == "under 0.001× to 493,000×"
 
 
 def test_text_cannot_break_the_page() -> None:

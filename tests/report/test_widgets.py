@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from perfkit.report import explore_latency, explore_profile, explore_stages, exp
 from perfkit.report.bundles import bundle
 from perfkit.report.widgets.controls import toggle
 from perfkit.report.widgets.explorer import Explorer, View
+from perfkit.workflows.analyse import analyse
 from perfkit.workflows.analyse_result import Analysis
 
 
@@ -152,3 +154,13 @@ def test_a_chart_carries_the_drawing_library_once_made(tmp_path: Path, monkeypat
     assert kept.read_text() == made
     kept.write_text("kept")
     assert bundle.__wrapped__(source) == "kept"
+
+
+def test_with_nothing_to_look_at_explorers_say_so(observations: pa.Table) -> None:
+    for rows in (observations.slice(0, 0), observations.slice(0, 1)):
+        assert explore_latency(rows).widget
+    analysis = analyse(observations.slice(0, 1))
+    assert "No method has rows enough" in str(explore_tails(analysis))
+    assert "No method and size has rows enough" in str(explore_profile(analysis))
+    assert "next to nothing" in str(explore_stages(analysis))
+    assert "perfkit bench" in str(explore_stages(dataclasses.replace(analysis, stage_shares=())))

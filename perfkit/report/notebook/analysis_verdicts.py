@@ -77,9 +77,12 @@ def stages_verdict(shares: Sequence[StageShares]) -> Verdict:
     if not cheapest:
         return Verdict("No stages are known: they are measured by `perfkit bench`.")
     most = max(cheapest.values(), key=lambda one: one.codec_share)
+    size = format_bytes(most.payload_bytes)
+    if most.codec_share < 0.005:
+        return Verdict(f"Of a payload of {size}, encoding and decoding take next to nothing: all is the way.")
     heavy = sum(one.codec_low > 0.5 for one in cheapest.values())
     return Verdict(
-        f"Of a payload of {format_bytes(most.payload_bytes)}, encoding and decoding take most of {most.codec}: "
+        f"Of a payload of {size}, encoding and decoding take most of {most.codec}: "
         f"{most.codec_share:.0%} of the time ({most.codec_low:.0%} to {most.codec_high:.0%}), sent by {most.method}. "
         f"They surely take over half for {heavy} of {plural(len(cheapest), 'codec')}."
     )

@@ -87,8 +87,10 @@ def _with_unit(value: float | str, unit: str) -> str:
 
 
 def _number_text(value: float) -> str:
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
     return "under 0.001" if 0 < value < 0.001 else f"{value:.3g}"
 
 
