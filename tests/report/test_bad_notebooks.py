@@ -116,7 +116,8 @@ def test_a_notebook_that_hangs_and_listens_to_no_signal_is_killed(
 
     monkeypatch.setattr(process, "SHUTDOWN_S", 1.0)
     target = in_project / "executed.ipynb"
-    outcome = run_process(notebook, target, {}, in_project / "x.log", OnceItHangs(), lambda _: None)
+    with run_process(notebook, target, {}, in_project / "x.log", OnceItHangs(), lambda _: None) as outcome:
+        pass
     assert outcome.status == "timed out"
     assert "which is its timeout; raise it, or give it less to do" in outcome.reason
     assert "so far" in target.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from perfkit.report.whole_files import write_whole
 __all__ = ["ENGINE", "KernelEnded", "Watched", "use_engine"]
 
 ENGINE = "perfkit"
+_LEAVE_QUICKLY = "__import__('atexit').register(__import__('gc').freeze)"
+"""Run by the kernel as it starts. At its end Python looks once more for garbage among all that libraries have made,
+which takes half a second with altair; everything goes anyway, a moment later."""
+
 _OUTPUT_WAIT_S = 120
 """How long outputs may follow the end of a cell: a hundred megabytes take a while to arrive."""
 
@@ -31,16 +36,29 @@ class KernelEnded(Exception):
 
 
 class Watched:
-    """What is known of the notebook under way, for whoever has to report it when it is interrupted."""
+    """What is known of the notebook under way.
 
-    def __init__(self) -> None:
+    Args:
+        when_complete: called once every cell has succeeded and `target` is written, before the kernel is shut down.
+    """
+
+    def __init__(self, when_complete: Callable[[], None]) -> None:
         self.own_seconds = 0.0
         self.limit = OutputLimit()
+        self.when_complete = when_complete
 
 
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
     watched: Watched
     clear_before_next_output: bool
+
+    def papermill_execute_cells(self) -> None:
+        super().papermill_execute_cells()
+        outputs = [output for cell in self.nb.cells for output in cell.get("outputs", ())]
+        if not any(output.output_type == "error" for output in outputs):
+            self.set_widgets_metadata()
+            self.nb_man.notebook_complete()
+            self.watched.when_complete()
 
     def execute_cell(self, cell: Any, cell_index: int, **options: Any) -> Any:
         began = time.monotonic()
@@ -95,6 +113,7 @@ def use_engine(target: Path, watched: Watched) -> None:
                 kernel_name=kernel_name,
                 startup_timeout=start_timeout,
                 iopub_timeout=_OUTPUT_WAIT_S,
+                extra_arguments=[f"--IPKernelApp.exec_lines={_LEAVE_QUICKLY}"],
                 config=options["config"],
             )
             client.watched = watched

@@ -30,35 +30,39 @@ def main(source: str, target: str) -> int:
     Standard input: `parameters`, and `shutdown_s`, the seconds that an interrupted kernel gets to keep what it measured
     and to end its own processes; it is terminated at half of them.
 
-    Standard output: `status` ("complete" or "failed"), `reason` (empty where the notebook's traceback says it),
-    `killed` (the kernel was killed from outside), `own_seconds` and `notes`, as
-    `perfkit.report.running.process.Outcome` has them.
+    Standard output, one line: `status` ("complete" or "failed"), `reason` (empty where the notebook's traceback says
+    it), `killed` (the kernel was killed from outside), `own_seconds` and `notes`, as
+    `perfkit.report.running.process.Outcome` has them. Only the first line counts: what goes wrong after all cells have
+    succeeded does no harm.
 
     Returns:
         0 when every cell succeeded, else 1.
     """
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(asked_to_stop, signal.default_int_handler)
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answer = os.dup(1)
     os.dup2(2, 1)  # the kernel inherits standard output: what it writes there belongs into the log
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_the_runner, daemon=True).start()
-    outcome = _execute(source, target, asked["parameters"], asked["shutdown_s"])
-    answer.write(json.dumps(outcome) + "\n")
-    answer.close()
-    return 0 if outcome["status"] == "complete" else 1
+    return _execute(source, target, asked["parameters"], asked["shutdown_s"], answer)
 
 
-def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: float) -> dict[str, Any]:
+def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: float, answer: int) -> int:
     with without(SLOW_FORMAT_CHECK, "pyarrow"):  # papermill takes pyarrow, where there is one, to write to Hadoop
         import papermill
         from papermill.exceptions import PapermillExecutionError
         from traitlets.config import Config
 
         from perfkit.report.running.engine import ENGINE, KernelEnded, Watched, use_engine
-    watched = Watched()
+
+    def say(status: str, reason: str = "", *, killed: bool = False) -> None:
+        outcome = {"status": status, "reason": reason, "killed": killed}
+        outcome |= {"own_seconds": round(watched.own_seconds, 3), "notes": watched.limit.notes}
+        os.write(answer, json.dumps(outcome).encode() + b"\n")
+
+    # Said as soon as it is true: the page is written while the kernel leaves.
+    watched = Watched(when_complete=lambda: say("complete"))
     use_engine(Path(target), watched)
-    status, reason, killed = "failed", "", False
     try:
         executed = papermill.execute_notebook(
             source,
@@ -70,26 +74,21 @@ def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: f
             progress_bar=False,
             config=Config(KernelManager={"shutdown_wait_time": shutdown_s}),
         )
-        reason = _left_early(executed)
-        status = "failed" if reason else "complete"
+        if left := _left_early(executed):
+            say("failed", left)
+        return 1 if left else 0
     except PapermillExecutionError:
-        pass
+        say("failed")
     except KernelEnded as ended:
-        reason, killed = _why_it_ended(ended.cell, ended.exit_code), ended.exit_code == -signal.SIGKILL
+        say("failed", _why_it_ended(ended.cell, ended.exit_code), killed=ended.exit_code == -signal.SIGKILL)
     except KeyboardInterrupt:
-        reason = "stopped"
+        say("failed", "stopped")
     except OSError as error:
-        reason = _why_not_written(error, target)
+        say("failed", _why_not_written(error, target))
     except Exception as error:  # noqa: BLE001 - whatever it is, the page has to say it
         traceback.print_exc()
-        reason = f"could not be executed: {type(error).__name__}: {error}"
-    return {
-        "status": status,
-        "reason": reason,
-        "killed": killed,
-        "own_seconds": round(watched.own_seconds, 3),
-        "notes": watched.limit.notes,
-    }
+        say("failed", f"could not be executed: {type(error).__name__}: {error}")
+    return 1
 
 
 def _left_early(notebook: Any) -> str:
@@ -124,4 +123,6 @@ def _leave_with_the_runner() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # everything is written and nothing is left to tidy up; the runner waits

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import PerfkitError, ReportError
 from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
-from perfkit.report.notebook.lake_versions import LakeVersions, read_versions
+from perfkit.report.notebook.lake_versions import read_versions
 from perfkit.report.notebook.records import Record, read_records
 from perfkit.report.results import NotebookResult, PipelineResult
 from perfkit.report.running.process import Limits, Outcome, run_process
@@ -44,34 +45,18 @@ def run_step(
     began = time.monotonic()
     target = run.report_path / f"{step.page}.ipynb"
     notes: list[str] = []
-    for attempt in range(1, retries + 2):
-        outcome = _attempt(step, target, limits, lambda seconds, number=attempt: tell(number, seconds))  # type: ignore[misc]
-        notebook = _read_executed(target, step.source)
-        if outcome.status not in _MAY_BE_RUN_AGAIN or attempt > retries:
-            break
+    attempt = 0
+    while True:
+        attempt += 1
+        with _attempt(step, target, limits, functools.partial(tell, attempt)) as outcome:
+            notebook = _read_executed(target, step.source)
+            if outcome.status not in _MAY_BE_RUN_AGAIN or attempt > retries:
+                result = _as_result(step, outcome, notebook, time.monotonic() - began)
+                result = dataclasses.replace(result, attempts=attempt, notes=(*notes, *result.notes))
+                result = _write_page(run, _pinned(result, run, step, notebook), notebook, step)
+                break
         notes.append(f"attempt {attempt} {outcome.status}: {_error(outcome, notebook)}")
         _keep_attempt(target, attempt)
-    records, read = read_records(notebook), read_versions(notebook)
-    if read is not None:
-        notes += _pin(read, run, step)
-    notes += outcome.notes
-    if outcome.status == "complete":
-        notes += _doubts(notebook, records)
-    result = NotebookResult(
-        name=step.name,
-        status=outcome.status,
-        seconds=round(time.monotonic() - began, 1),
-        error=_error(outcome, notebook),
-        records=records,
-        versions={} if read is None else read.versions,
-        point=step.point,
-        page=step.page if step.page != step.name else "",
-        attempts=attempt,
-        own_seconds=outcome.own_seconds,
-        peak_memory_bytes=outcome.peak_memory_bytes,
-        notes=tuple(notes),
-    )
-    result = _write_page(run, result, notebook, step)
     if result.status == "complete":
         target.with_suffix(".log").unlink(missing_ok=True)
     return result
@@ -88,11 +73,34 @@ def load_page_writer() -> None:
         _ = nbconvert, nbformat, notebook_page
 
 
-def _attempt(step: Step, target: Path, limits: Limits, tell: Callable[[float], None]) -> Outcome:
-    try:
-        return run_process(step.source, target, step.parameters, target.with_suffix(".log"), limits, tell)
-    except OSError as error:
-        return Outcome("failed", f"it could not be started: {error.strerror or error}; free space, then run it again")
+@contextlib.contextmanager
+def _attempt(step: Step, target: Path, limits: Limits, tell: Callable[[float], None]) -> Iterator[Outcome]:
+    with contextlib.ExitStack() as process:
+        log = target.with_suffix(".log")
+        try:
+            outcome = process.enter_context(run_process(step.source, target, step.parameters, log, limits, tell))
+        except OSError as error:
+            reason = f"it could not be started: {error.strerror or error}; free space, then run it again"
+            outcome = Outcome("failed", reason)
+        yield outcome
+
+
+def _as_result(step: Step, outcome: Outcome, notebook: Any, seconds: float) -> NotebookResult:
+    records, read = read_records(notebook), read_versions(notebook)
+    doubts = _doubts(notebook, records) if outcome.status == "complete" else []
+    return NotebookResult(
+        name=step.name,
+        status=outcome.status,
+        seconds=round(seconds, 1),
+        error=_error(outcome, notebook),
+        records=records,
+        versions={} if read is None else read.versions,
+        point=step.point,
+        page=step.page if step.page != step.name else "",
+        own_seconds=outcome.own_seconds,
+        peak_memory_bytes=outcome.peak_memory_bytes,
+        notes=(*outcome.notes, *doubts),
+    )
 
 
 def _error(outcome: Outcome, notebook: Any) -> str:
@@ -122,8 +130,11 @@ def _read_executed(target: Path, source: Path) -> Any:
     return nbformat.v4.new_notebook(cells=[title])  # type: ignore[no-untyped-call]
 
 
-def _pin(read: LakeVersions, run: PipelineResult, step: Step) -> list[str]:
+def _pinned(result: NotebookResult, run: PipelineResult, step: Step, notebook: Any) -> NotebookResult:
     """Keep readable what a notebook read, for as long as the report is there."""
+    read = read_versions(notebook)
+    if read is None:
+        return result
     from perfkit.lake import open_lake
     from perfkit.lake.pins import pin
 
@@ -131,8 +142,9 @@ def _pin(read: LakeVersions, run: PipelineResult, step: Step) -> list[str]:
         lake = open_lake(step.source.parent / read.lake)
         pin(lake, f"report.{run.run_id}.{step.page}", read.versions, keeper=run.report_path)
     except PerfkitError as error:
-        return [f"`perfkit maintain` may remove what it was made from: {error}"]
-    return []
+        note = f"`perfkit maintain` may remove what it was made from: {error}"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    return result
 
 
 def _doubts(notebook: Any, records: tuple[Record, ...]) -> list[str]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+@contextlib.contextmanager
 def run_process(
     source: Path,
     target: Path,
@@ -69,8 +70,10 @@ def run_process(
     log: Path,
     limits: Limits,
     tell: Callable[[float], None],
-) -> Outcome:
-    """Execute a notebook in a process of its own; none of its processes is left when this returns.
+) -> Iterator[Outcome]:
+    """Execute a notebook in a process of its own; none of its processes is left when the block ends.
+
+    The block begins as soon as the notebook is executed: its kernel may still be leaving.
 
     Args:
         source: the notebook.
@@ -80,31 +83,37 @@ def run_process(
         limits: it is stopped when it takes more.
         tell: called a few times a second with the seconds that it has run.
 
+    Yields:
+        How it went.
+
     Raises:
         OSError: the log cannot be written, or no process can be started.
     """
     killed_before = kills_for_want_of_memory()
     notebook = _Process(source, target, parameters, log)
-    status, reason = "", ""
     try:
-        status, reason = notebook.watch(limits, tell)
-    except KeyboardInterrupt:
-        status, reason = "interrupted", f"interrupted after {notebook.seconds:.0f} s"
+        status, reason = "", ""
+        try:
+            status, reason = notebook.watch(limits, tell)
+        except KeyboardInterrupt:
+            status, reason = "interrupted", f"interrupted after {notebook.seconds:.0f} s"
+        if status or not notebook.answer:
+            notebook.stop(at_once=status == "out of memory")
+        answer = notebook.answer
+        if not status:
+            status, reason = _as_answered(answer, notebook.exit_code, log, kills_for_want_of_memory() > killed_before)
+        yield Outcome(
+            status=status,
+            reason=reason,
+            own_seconds=answer.get("own_seconds", 0.0),
+            peak_memory_bytes=notebook.memory.peak_bytes or None,
+            notes=tuple(answer.get("notes", ())),
+        )
     finally:
-        notebook.stop(at_once=status == "out of memory")
-    answer = notebook.answer
-    if not status:
-        status, reason = _as_answered(answer, notebook.exit_code, log, kills_for_want_of_memory() > killed_before)
-    return Outcome(
-        status=status,
-        reason=reason,
-        own_seconds=answer.get("own_seconds", 0.0),
-        peak_memory_bytes=notebook.memory.peak_bytes or None,
-        notes=tuple(answer.get("notes", ())),
-    )
+        notebook.stop()
 
 
-def _as_answered(answer: Mapping[str, Any], exit_code: int, log: Path, lacked_memory: bool) -> tuple[str, str]:
+def _as_answered(answer: Mapping[str, Any], exit_code: int | None, log: Path, lacked_memory: bool) -> tuple[str, str]:
     if not answer:
         return "failed", f"the process that executed it ended with exit code {exit_code}, see {log.name}"
     status, reason = answer["status"], answer["reason"]
@@ -147,23 +156,22 @@ class _Process:
         return time.monotonic() - self._began
 
     @property
-    def exit_code(self) -> int:
-        """After `stop`."""
-        return int(self._process.returncode)
+    def exit_code(self) -> int | None:
+        """None before `stop`."""
+        return self._process.returncode
 
     @property
     def answer(self) -> dict[str, Any]:
         """What it said at its end; empty when it did not come to it."""
-        with contextlib.suppress(ValueError):
-            return dict(json.loads(self._said))
-        return {}
+        line, ended, _ = self._said.partition(b"\n")
+        return dict(json.loads(line)) if ended else {}
 
     def watch(self, limits: Limits, tell: Callable[[float], None]) -> tuple[str, str]:
-        """Wait until it has answered or has to be stopped; says why, or nothing."""
+        """Wait until it has answered, has ended, or has to be stopped; says why, or nothing."""
         with contextlib.suppress(BrokenPipeError):  # it ended at once; its exit code will say so
             self._asking.write(json.dumps({"parameters": self._parameters, "shutdown_s": SHUTDOWN_S}).encode() + b"\n")
             self._asking.flush()
-        while not self._listen(_LOOK_S):
+        while not self._listen(_LOOK_S) and not self.answer:
             tell(self.seconds)
             if self.seconds > limits.timeout_s:
                 allowed = format_duration(limits.timeout_s * 1e9)
@@ -176,8 +184,10 @@ class _Process:
                 )
         return "", ""
 
-    def stop(self, *, at_once: bool) -> None:
-        """End all that is left of it: in order, or at once where waiting makes things worse."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End all that is left of it: in order, or at once where waiting makes things worse. Again does nothing."""
+        if self._process.returncode is not None:
+            return
         started = self.memory.every_process()
         try:
             if at_once:
