@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import altair as alt
@@ -18,7 +17,7 @@ def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where a scheduler runs a copy of a notebook; nothing says yet where it came from."""
     for name in (
         *("JPY_SESSION_NAME", "PERFKIT_NOTEBOOKS", "PERFKIT_REPORT", "SERVER_SOFTWARE"),
-        *(one for one in os.environ if one.startswith("VSCODE_")),
+        "VSCODE_PID",
     ):
         monkeypatch.delenv(name, raising=False)
     (folder := tmp_path / "staging").mkdir()

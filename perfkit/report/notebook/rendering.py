@@ -28,6 +28,7 @@ REPORT_VARIABLE = "PERFKIT_REPORT"
 """Environment variable that the runner sets for the notebooks that it executes."""
 
 _PICTURE_PIXELS = 800
+_VISUAL_STUDIO_VARIABLE = "VSCODE_PID"  # of its editor's own processes, kernels among them; not of its terminals
 _OPENED_VARIABLE = "JPY_SESSION_NAME"  # set by Jupyter's server for kernels of notebooks that somebody opened
 
 
@@ -71,7 +72,7 @@ def has_front_end() -> bool:
     if _in_report():
         return False
     is_voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-    return is_voila or _OPENED_VARIABLE in os.environ or any(name.startswith("VSCODE_") for name in os.environ)
+    return is_voila or any(name in os.environ for name in (_OPENED_VARIABLE, _VISUAL_STUDIO_VARIABLE))
 
 
 def _in_report() -> bool:

@@ -37,6 +37,11 @@ def _specification(view: View) -> dict[str, Any]:
     return specification
 
 
+def _sentence(view: View) -> str:
+    # Such a widget sets its lines as far apart as a row of buttons.
+    return f'<div style="line-height: 1.4">{view.verdict._repr_html_()}</div>'
+
+
 class Explorer:
     """A picture with controls; made by the functions of `perfkit.report.widgets`.
 
@@ -83,7 +88,7 @@ class Explorer:
         from perfkit.report.widgets.chart_widget import ChartWidget
 
         self._chart = ChartWidget(_specification(self.view)).add_class(CHART_CLASS)
-        self._sentence = ipywidgets.HTML(self.view.verdict._repr_html_()).add_class(SENTENCE_CLASS)
+        self._sentence = ipywidgets.HTML(_sentence(self.view)).add_class(SENTENCE_CLASS)
         self._error = ipywidgets.HTML(layout={"display": "none"}).add_class(ERROR_CLASS)
         flowing = {"flex_flow": "row wrap", "grid_gap": "4px 16px", "align_items": "center"}
         controls = ipywidgets.Box([control.widget for control in self.controls.values()], layout=flowing)
@@ -99,7 +104,7 @@ class Explorer:
             self.view = self._draw(**self.choices)
             if self._box is not None:
                 self._chart.spec = _specification(self.view)
-                self._sentence.value = self.view.verdict._repr_html_()
+                self._sentence.value = _sentence(self.view)
                 self._error.layout.display = "none"
         except Exception as error:
             if self._box is None:
