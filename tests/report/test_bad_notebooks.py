@@ -14,7 +14,7 @@ import pytest
 from perfkit.report import run_pipeline
 from perfkit.report.results import PipelineResult, read_run, write_run
 from perfkit.report.running import process
-from perfkit.report.running.process import run_process
+from perfkit.report.running.process import Limits, run_process
 
 WriteNotebook = Callable[[str, list[str]], Path]
 
@@ -164,3 +164,17 @@ def test_a_full_disk_fails_the_run_in_words_and_harms_nothing_that_was_there(
     index = (after / "index.html").read_text()
     assert index.rstrip().endswith("</html>")
     assert not list(after.rglob("*.partial"))
+
+
+def test_a_kernel_that_cannot_be_started_is_named(
+    write_notebook: WriteNotebook, in_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = in_project / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text('{"argv": ["/absent/python"], "display_name": "x", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(folder.parents[1]))
+    notebook, log = write_notebook("30_tune", []), in_project / "x.log"
+    with run_process(notebook, in_project / "x.ipynb", {}, log, Limits(60.0), lambda _: None) as outcome:
+        assert outcome.status == "failed"
+    assert "its kernel (python3) could not be started" in outcome.reason
+    assert "/absent/python" in outcome.reason

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import pyarrow as pa
 import pytest
 
@@ -17,7 +18,9 @@ from perfkit.lake.maintenance import maintain
 from perfkit.lake.pins import active_pins
 from perfkit.report import run_pipeline
 from perfkit.report.notebook.lake_versions import LakeVersions, open_recorded
-from perfkit.report.results import read_run
+from perfkit.report.results import NotebookResult, PipelineResult, read_run, write_run
+from perfkit.report.running.one_notebook import _pinned
+from perfkit.report.running.steps import Step
 
 WriteNotebook = Callable[[str, list[str]], Path]
 
@@ -51,7 +54,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def test_a_report_is_computed_again_after_more_came_in_retention_compaction_and_vacuum(
-    lake: Lake, write_notebook: WriteNotebook
+    lake: Lake, write_notebook: WriteNotebook, tmp_path: Path
 ) -> None:
     write_notebook("30_tune", [READ])
     first = run_pipeline("tune", {"dry_run": "false"})
@@ -73,6 +76,15 @@ def test_a_report_is_computed_again_after_more_came_in_retention_compaction_and_
     assert again.notebooks[0].records[1].verdict == "True"  # dry run: to compute again publishes nothing
     assert again.notebooks[0].versions == first.notebooks[0].versions
 
+    (lake.path / "pins").rename(lake.path / "elsewhere")
+    (lake.path / "pins").write_text("a file where the folder should be")
+    executed = nbformat.read(again.report_path / "30_tune.ipynb", as_version=4)
+    step = Step(tmp_path / "notebooks" / "30_tune.ipynb", "30_tune", {}, {}, {})
+    (note,) = _pinned(again.notebooks[0], again, step, executed).notes[-1:]
+    assert "`perfkit maintain` may remove what it was made from" in note
+    (lake.path / "pins").unlink()
+    (lake.path / "elsewhere").rename(lake.path / "pins")
+
     for report in (first, again):
         shutil.rmtree(report.report_path)
     result = maintain(lake, keep_replaced_hours=0)
@@ -84,8 +96,11 @@ def test_what_cannot_be_computed_again_is_refused_before_anything_starts(
     lake: Lake, write_notebook: WriteNotebook, tmp_path: Path
 ) -> None:
     write_notebook("30_tune", ["1 + 1"])
-    silent = run_pipeline("tune")
-    assert silent.notebooks[0].versions == {}
+    folder = tmp_path / "reports" / "20261120T120000Z-ab12"
+    folder.mkdir(parents=True)
+    notebooks = (NotebookResult("30_tune", "complete"),)
+    silent = PipelineResult(folder.name, "tune", "complete", "", 1.0, folder, Path("t"), None, {}, "", notebooks)
+    write_run(silent)
     before = sorted((tmp_path / "reports").iterdir())
     with pytest.raises(InputError, match="does not say what 30_tune read"):
         run_pipeline("tune", as_of=silent.report_path)
@@ -98,14 +113,6 @@ def test_what_cannot_be_computed_again_is_refused_before_anything_starts(
     with pytest.raises(InputError, match=r"notebooks is no report: run.json cannot be read"):
         run_pipeline("tune", as_of=tmp_path / "notebooks")
     assert sorted((tmp_path / "reports").iterdir()) == before
-
-
-def test_a_lake_that_cannot_be_pinned_is_noted_and_the_report_stands(lake: Lake, write_notebook: WriteNotebook) -> None:
-    write_notebook("30_tune", [READ])
-    (lake.path / "pins").write_text("a file where the folder should be")
-    result = run_pipeline("tune")
-    assert result.status == "complete"
-    assert any("`perfkit maintain` may remove what it was made from" in note for note in result.notebooks[0].notes)
 
 
 @pytest.mark.parametrize("versions", ["transfers 3", "[3]", '{"transfers": "3"}', '{"transfers": true}'])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from papermill.iorw import LocalHandler, papermill_io
 from perfkit.report.running.output_limit import OutputLimit
 from perfkit.report.whole_files import write_whole
 
-__all__ = ["ENGINE", "KernelEnded", "Watched", "use_engine"]
+__all__ = ["ENGINE", "KernelEnded", "KernelNotStarted", "Watched", "use_engine"]
 
 ENGINE = "perfkit"
 _LEAVE_QUICKLY = "__import__('atexit').register(__import__('gc').freeze)"
@@ -35,6 +36,16 @@ class KernelEnded(Exception):
         self.cell, self.exit_code = cell, exit_code
 
 
+class KernelNotStarted(Exception):
+    """There is no kernel to execute the notebook with."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"its kernel (python3) could not be started: {error}; `jupyter kernelspec list` says where it comes from, "
+            "`python -m ipykernel install --sys-prefix` installs it anew"
+        )
+
+
 class Watched:
     """What is known of the notebook under way.
 
@@ -51,6 +62,14 @@ class Watched:
 class _Client(PapermillNotebookClient):  # type: ignore[misc]
     watched: Watched
     clear_before_next_output: bool
+
+    def start_new_kernel(self, **options: Any) -> None:
+        with _kernel_needed():
+            super().start_new_kernel(**options)
+
+    def start_new_kernel_client(self, **options: Any) -> Any:
+        with _kernel_needed():
+            return super().start_new_kernel_client(**options)
 
     def papermill_execute_cells(self) -> None:
         super().papermill_execute_cells()
@@ -121,6 +140,14 @@ def use_engine(target: Path, watched: Watched) -> None:
 
     papermill_engines.register(ENGINE, Engine)
     papermill_io.register(str(target), _WholeFiles())
+
+
+@contextlib.contextmanager
+def _kernel_needed() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise KernelNotStarted(error) from error
 
 
 class _WholeFiles(LocalHandler):  # type: ignore[misc]

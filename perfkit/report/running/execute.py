@@ -53,7 +53,7 @@ def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: f
         from papermill.exceptions import PapermillExecutionError
         from traitlets.config import Config
 
-        from perfkit.report.running.engine import ENGINE, KernelEnded, Watched, use_engine
+        from perfkit.report.running.engine import ENGINE, KernelEnded, KernelNotStarted, Watched, use_engine
 
     def say(status: str, reason: str = "", *, killed: bool = False) -> None:
         outcome = {"status": status, "reason": reason, "killed": killed}
@@ -81,6 +81,8 @@ def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: f
         say("failed")
     except KernelEnded as ended:
         say("failed", _why_it_ended(ended.cell, ended.exit_code), killed=ended.exit_code == -signal.SIGKILL)
+    except KernelNotStarted as error:
+        say("failed", str(error))
     except KeyboardInterrupt:
         say("failed", "stopped")
     except OSError as error:
