@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perfkit.config.curves import CurveSet
-from perfkit.config.settings import GOALS, Settings, read_settings
+from perfkit.config.settings import GOALS, PoolSettings, Settings, read_settings
 from perfkit.engine.costs import Context
 from perfkit.engine.ranges import Range, compile_ranges
 from perfkit.errors import UnknownNameError
@@ -63,8 +63,8 @@ def explore_latency(
     settings = Settings() if thresholds_path is None else read_settings(Path(thresholds_path).parent / "perfkit.toml")
     if goal not in GOALS:
         raise UnknownNameError("goal", goal, GOALS)
-    source = _Source(observations.filter(_plain(observations)), curves)
-    controls = source.controls(settings, goal, signalling)
+    source = _Source(observations.filter(_plain(observations)), curves, settings)
+    controls = source.controls(goal, signalling)
 
     def follow(name: str) -> None:
         if name == "pool" and controls["pool"].value:
@@ -93,13 +93,14 @@ class _Source:
 
     observations: pa.Table
     curves: CurveSet | None
+    settings: Settings
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Measured methods, as the legend orders them."""
         return tuple(method_styles(self._distinct("method")))
 
-    def controls(self, settings: Settings, goal: str, signalling: str) -> dict[str, Control]:
+    def controls(self, goal: str, signalling: str) -> dict[str, Control]:
         """One control for everything that there is a choice of."""
         controls = {"sizes": size_range(self._distinct("payload_bytes") or [1]), "methods": _methods(self.methods)}
         zero_copy = self.observations.filter(pc.field("method").isin(ZERO_COPY_FAMILY))
@@ -115,14 +116,16 @@ class _Source:
         if self.curves is None:
             return controls
         controls["goal"] = choice("goal", {name: name for name in GOALS}, goal, "perfkit-goal")
-        if settings.path is not None:
-            controls["pool"] = choice("pool", _NO_POOL | {name: name for name in settings.pools}, "", "perfkit-pool")
+        if self.settings.path is not None:
+            controls["pool"] = choice(
+                "pool", _NO_POOL | {name: name for name in self.settings.pools}, "", "perfkit-pool"
+            )
         controls["edge"] = choice("edge", self.edges(**_values(controls)), _WHOLE_RANGE, "perfkit-edge")
         return controls
 
     def edges(self, **choices: Any) -> dict[str, Crossover | str]:
         """The edges of a setting, by what people call them."""
-        ranges = self._ranges(self._context(**choices), choices.get("goal", "latency"))
+        ranges = self._ranges(self._context(**choices), choices.get("goal", "latency"), choices.get("pool", ""))
         named = {f"{one.before} → {one.after} at {format_bytes(one.payload_bytes)}": one for one in crossovers(ranges)}
         return {**_NO_EDGE, **named}
 
@@ -134,7 +137,7 @@ class _Source:
         if isinstance(edge, Crossover) and self.curves is not None:
             chart = crossover_chart(self.observations, self.curves, edge, context)
             return View(chart, crossover_verdict(self.observations, edge, context))
-        ranges = self._ranges(context, rest.get("goal", "latency"))
+        ranges = self._ranges(context, rest.get("goal", "latency"), rest.get("pool", ""))
         chart = latency_chart(self.observations, self.curves, context, ranges=ranges, methods=methods, sizes=sizes)
         if self.curves is None:
             return View(chart, fastest_verdict(self.observations, context, methods=methods, sizes=sizes))
@@ -144,8 +147,13 @@ class _Source:
         return Context(available=tuple(methods), signalling=signalling, in_flight=in_flight)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - gone with the notebook that holds the explorer
-    def _ranges(self, context: Context, goal: str) -> tuple[Range, ...]:
-        return () if self.curves is None else compile_ranges(self.curves, context, goal)
+    def _ranges(self, context: Context, goal: str, pool: str) -> tuple[Range, ...]:
+        if self.curves is None:
+            return ()
+        chosen = self.settings.pool(pool) if pool else PoolSettings()
+        return compile_ranges(
+            self.curves, context, goal, simplicity_order=chosen.simplicity_order, tolerance=chosen.tolerance
+        )
 
     def _distinct(self, column: str) -> list[Any]:
         return _distinct(self.observations, column)
