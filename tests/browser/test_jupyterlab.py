@@ -19,9 +19,9 @@ MARKS = ".mark-symbol path, .mark-area path, .mark-line path, .mark-rect path"
 
 
 @pytest.fixture(scope="module")
-def address(serve: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
-    with serve("lab") as url:
-        yield url
+def address(serve: Callable[..., AbstractContextManager[Any]]) -> Iterator[str]:
+    with serve("lab") as served:
+        yield served.url
 
 
 def run_all(page: Any) -> None:

@@ -6,6 +6,15 @@ const isDark = () => document.body.dataset.jpThemeLight === "false";
 // The keys belong to the control that has the focus; JupyterLab would take the arrows to go to another cell.
 const keepKeys = ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true");
 
+function complete(explorer) {  // what its controls lack for the keyboard and for screen readers
+  explorer.addEventListener("focusin", keepKeys);
+  for (const slider of explorer.querySelectorAll(".widget-slider, .jupyter-widget-slider")) {
+    const name = slider.querySelector(".widget-label")?.textContent || "value";
+    const ends = slider.querySelectorAll(".noUi-handle");
+    ends.forEach((end, index) => end.setAttribute("aria-label", `${name} ${ends.length < 2 ? "" : index ? "to" : "from"}`));
+  }
+}
+
 function render({ model, el }) {
   let turn = 0;
   let width = 0;
@@ -34,6 +43,7 @@ function render({ model, el }) {
       }
       finish();
       finish = () => drawn.finalize();
+      place.querySelector("svg").setAttribute("aria-hidden", "true");  // its parts say nothing; the caption does
       el.replaceChildren(place, caption);
       el.dataset.drawn = String(Number(el.dataset.drawn || 0) + 1);
     } catch (error) {
@@ -48,7 +58,8 @@ function render({ model, el }) {
     const now = Math.round(entry.contentRect.width);
     if (now === width) return;
     width = now;
-    el.closest(".perfkit-explorer")?.addEventListener("focusin", keepKeys);
+    const explorer = el.closest(".perfkit-explorer");
+    if (explorer) complete(explorer);
     draw();
   });
   places.observe(el);

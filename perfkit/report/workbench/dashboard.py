@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ __all__ = ["dashboard_parameters", "serve_dashboard"]
 _DEFAULT_PORT = 8866
 _PUBLISHING_PARAMETER = "dry_run"
 _TEMPLATES = Path(__file__).with_name("share")
-_PING_MS = 30_000
+# What widgets need. Others expect a whole JupyterLab around them.
+_EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget")
 _IDLE_S = 600  # of a page that was closed without saying so
 
 
@@ -88,12 +90,13 @@ def serve_dashboard(
             if open_browser:
                 webbrowser.open(address.url)
 
+    logging.getLogger("tornado").setLevel(logging.ERROR)  # as the server's own log
     server = Dashboard()
     try:
         server.initialize([*(f"--{name}={value}" for name, value in _options(chosen).items()), str(notebook)])
         server.voila_configuration.prelaunch_hook = _injecting(parameters)
         server.voila_configuration.file_allowlist = []  # no file of the folder is served
-        server.tornado_settings = {"ws_ping_timeout": _PING_MS}  # what Jupyter's server takes is refused by tornado
+        server.voila_configuration.extension_allowlist = list(_EXTENSIONS)
         server.start()
     except SystemExit as error:  # Voila has said why
         raise ReportError("the dashboard could not start; the lines above say why") from error
@@ -103,6 +106,7 @@ def _injecting(parameters: Mapping[str, Any]) -> Callable[..., Any]:
     def inject(request: Any, *, notebook: Any, cwd: str) -> Any:
         from papermill.parameterize import parameterize_notebook
 
+        _ = request.xsrf_token  # sets the cookie without which the page, when it is closed, could not end its kernel
         if not parameters:
             return notebook
         notebook.metadata.setdefault("papermill", {})

@@ -62,7 +62,7 @@ def _write_layout(workspaces: Path) -> None:
         "down": {"size": 0, "widgets": []},
         "left": {"collapsed": False, "visible": True, "current": "filebrowser", "widgets": browser},
         "right": {"collapsed": True, "visible": True, "widgets": []},
-        "relativeSizes": [0.2, 0.8, 0],
+        "relativeSizes": [0.24, 0.76, 0],
         "top": {"simpleVisibility": True},
     }
     data = {
