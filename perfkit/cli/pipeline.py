@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,7 @@ def run_command(
     given = read_parameters(parameters)
     wait_s = 0.0 if wait is None else parse_duration(wait) / 1e9
     existing(settings)
+    atexit.register(gc.freeze)  # or Python looks for garbage among all libraries once more before it leaves
     from perfkit.report.running.runner import run_pipeline
 
     kept = "what was measured is kept in the lake, the report shows how far it came, and the same command goes on"

@@ -166,6 +166,19 @@ def test_a_full_disk_fails_the_run_in_words_and_harms_nothing_that_was_there(
     assert not list(after.rglob("*.partial"))
 
 
+def test_what_the_host_killed_for_want_of_memory_is_told_from_what_somebody_killed(tmp_path: Path) -> None:
+    answer = {"status": "failed", "reason": "its kernel was killed in cell 4 (SIGKILL)", "killed": True}
+    status, reason = process._as_answered(answer, None, tmp_path / "x.log", lacked_memory=True)
+    assert status == "out of memory"
+    assert (
+        "this host ran out of memory, and its kernel ended the largest process; give the notebook less data" in reason
+    )
+    assert process._as_answered(answer, None, tmp_path / "x.log", lacked_memory=False)[0] == "failed"
+    assert process._as_answered({}, -9, tmp_path / "x.log", lacked_memory=True)[0] == "out of memory"
+    crashed = ("failed", "the process that executed it ended with exit code -11, see x.log")
+    assert process._as_answered({}, -11, tmp_path / "x.log", lacked_memory=True) == crashed
+
+
 def test_a_kernel_that_cannot_be_started_is_named(
     write_notebook: WriteNotebook, in_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,8 @@ def run_process(
             notebook.stop(at_once=status == "out of memory")
         answer = notebook.answer
         if not status:
-            status, reason = _as_answered(answer, notebook.exit_code, log, kills_for_want_of_memory() > killed_before)
+            lacked_memory = kills_for_want_of_memory() > killed_before
+            status, reason = _as_answered(answer, notebook.exit_code, log, lacked_memory=lacked_memory)
         yield Outcome(
             status=status,
             reason=reason,
@@ -113,11 +114,12 @@ def run_process(
         notebook.stop()
 
 
-def _as_answered(answer: Mapping[str, Any], exit_code: int | None, log: Path, lacked_memory: bool) -> tuple[str, str]:
-    if not answer:
-        return "failed", f"the process that executed it ended with exit code {exit_code}, see {log.name}"
-    status, reason = answer["status"], answer["reason"]
-    if not answer["killed"]:
+def _as_answered(
+    answer: Mapping[str, Any], exit_code: int | None, log: Path, *, lacked_memory: bool
+) -> tuple[str, str]:
+    unanswered = f"the process that executed it ended with exit code {exit_code}, see {log.name}"
+    status, reason = answer.get("status", "failed"), answer.get("reason", unanswered)
+    if not answer.get("killed", exit_code == -signal.SIGKILL):
         return status, reason
     if lacked_memory:
         return "out of memory", (
