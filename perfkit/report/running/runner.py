@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
-from perfkit.errors import InputError, UnknownNameError
+from perfkit.errors import InputError, ReportError, UnknownNameError
 from perfkit.report.results import NOTEBOOK_STATUSES, NotebookResult, PipelineProgress, PipelineResult
 from perfkit.report.running.ending import keep, set_space_aside, tidy_up
 from perfkit.report.running.locks import hold_reports, hold_run, name_run
@@ -179,7 +179,8 @@ def _run_all(
             if notebooks[index].status == "interrupted":
                 raise KeyboardInterrupt
             if index < len(steps) - 1:
-                run = keep(_so_far(run, notebooks, began, "running"))
+                with contextlib.suppress(ReportError):  # the disk is full: the next notebook, or the end, will say so
+                    run = keep(_so_far(run, notebooks, began, "running"))
     except KeyboardInterrupt:
         interrupted = True
         if notebooks[index].status in ("not run", "complete"):  # it was interrupted while its page was written
