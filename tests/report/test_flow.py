@@ -76,7 +76,7 @@ def test_a_run_is_repeated_with_its_parameters_and_its_grid(
         {"preset": "full", "launches": 4, "replay_budget_s": 1.0}
     ] * 2
     assert again.run_id > first.run_id
-    with pytest.raises(InputError, match="is a report of pipeline nightly, not of quick"):
+    with pytest.raises(InputError, match="is of pipeline nightly, not of quick"):
         run_pipeline("quick", again=first.report_path)
 
     (tmp_path / "perfkit.toml").write_text(SETTINGS)

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
-from perfkit.errors import InputError, ReportError, UnknownNameError
+from perfkit.errors import ReportError
 from perfkit.report.results import NOTEBOOK_STATUSES, NotebookResult, PipelineProgress, PipelineResult
 from perfkit.report.running.ending import keep, set_space_aside, tidy_up
 from perfkit.report.running.locks import hold_reports, hold_run, name_run
 from perfkit.report.running.one_notebook import load_page_writer, run_step
 from perfkit.report.running.pipelines import DEFAULT_SETTINGS_PATH, all_pipelines
+from perfkit.report.running.planning import RunPlan, plan_run
 from perfkit.report.running.process import Limits
 from perfkit.report.running.provenance import git_revision, installed_versions, new_run_id, started_by
-from perfkit.report.running.recomputing import NOTHING_NEW, at_versions_of, earlier_grid, find_report
-from perfkit.report.running.steps import Step, plan_steps
+from perfkit.report.running.steps import Step
 
 __all__ = ["run_pipeline"]
 
@@ -75,63 +75,38 @@ def run_pipeline(
         KeyboardInterrupt: Ctrl-C; the notebook was stopped and its page shows how far it came.
     """
     tell = progress or (lambda _: None)
-    earlier = _earlier(again, as_of)
-    if name is None:
-        name = earlier.pipeline if earlier is not None and again is not None else "default"
-    elif earlier is not None and again is not None and name != earlier.pipeline:
-        raise InputError(f"{again} is a report of pipeline {earlier.pipeline}, not of {name}; leave the name out")
     pipelines = all_pipelines(settings)
-    if name not in pipelines:
-        raise UnknownNameError("pipeline", name, pipelines)
-    pipeline = pipelines[name]
-    if earlier is not None and earlier.pipeline == name and (grid := earlier_grid(earlier)):
-        pipeline = dataclasses.replace(pipeline, grid=grid)
-    given = {**(earlier.parameters if earlier is not None and again is not None else {}), **(parameters or {})}
-    computed = {**earlier.parameters, **NOTHING_NEW} if earlier is not None and again is None else {}
-    steps = plan_steps(name, pipeline, given, Path(notebooks_folder), computed)
-    if earlier is not None and again is None:
-        steps = at_versions_of(earlier, steps)
-    declared = {parameter for step in steps for parameter in step.declared}
-    used = {**pipeline.parameters, **{key: computed[key] for key in computed if key in declared}, **given}
+    plan = plan_run(name, parameters or {}, pipelines, Path(notebooks_folder), again=again, as_of=as_of)
+    total = len(plan.steps)
     reports = Path(reports_folder).resolve()
-    with hold_reports(reports, name, wait_s, lambda said: tell(PipelineProgress(0, len(steps), said))) as lock:
+    with hold_reports(reports, plan.name, wait_s, lambda said: tell(PipelineProgress(0, total, said))) as lock:
         run_id = new_run_id(reports, datetime.datetime.now(datetime.UTC))
-        name_run(lock, name, run_id)
-        folder = reports / run_id
-        with hold_run(folder):
-            run = _begin(name, used, steps, folder)
-            limits = Limits(pipeline.timeout_s if timeout_s is None else timeout_s, pipeline.memory_limit_bytes)
-            run, interrupted = _run_all(run, steps, limits, pipeline.retries, tell)
+        name_run(lock, plan.name, run_id)
+        with hold_run(reports / run_id):
+            run = _begin(plan, reports / run_id)
+            timeout_s = plan.pipeline.timeout_s if timeout_s is None else timeout_s
+            limits = Limits(timeout_s, plan.pipeline.memory_limit_bytes)
+            run, interrupted = _run_all(run, plan.steps, limits, plan.pipeline.retries, tell)
             run = tidy_up(run, pipelines)
-            if interrupted:
-                raise KeyboardInterrupt
-            tell(PipelineProgress(len(steps), len(steps), run.status))
-            return run
+    if interrupted:
+        raise KeyboardInterrupt
+    tell(PipelineProgress(total, total, run.status))
+    return run
 
 
-def _earlier(again: str | Path | None, as_of: str | Path | None) -> PipelineResult | None:
-    if again is not None and as_of is not None:
-        raise InputError(
-            "--again and --as-of exclude each other: give --again for the newest data, or --as-of for what the report "
-            "read"
-        )
-    folder = as_of if again is None else again
-    return None if folder is None else find_report(folder)
-
-
-def _begin(name: str, parameters: Mapping[str, Any], steps: Sequence[Step], folder: Path) -> PipelineResult:
+def _begin(plan: RunPlan, folder: Path) -> PipelineResult:
     run = PipelineResult(
         run_id=folder.name,
-        pipeline=name,
+        pipeline=plan.name,
         status="running",
         started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         report_path=folder,
-        thresholds_path=Path(parameters.get("thresholds_path", DEFAULT_THRESHOLDS)).resolve(),
+        thresholds_path=Path(plan.parameters.get("thresholds_path", DEFAULT_THRESHOLDS)).resolve(),
         published_version=None,
-        parameters=parameters,
+        parameters=plan.parameters,
         git_revision=git_revision(),
-        notebooks=tuple(map(_not_run, steps)),
+        notebooks=tuple(map(_not_run, plan.steps)),
         installed=installed_versions(),
         started_by=started_by(),
         fingerprint=collect_fingerprint(),
