@@ -128,18 +128,13 @@ def _not_run(step: Step) -> NotebookResult:
 
 
 def _run_all(
-    run: PipelineResult,
-    steps: Sequence[Step],
-    limits: Limits,
-    retries: int,
-    tell: _Progress,
+    run: PipelineResult, steps: Sequence[Step], limits: Limits, retries: int, tell: _Progress
 ) -> tuple[PipelineResult, bool]:
     """The run as it ended, and whether a person ended it."""
     began = time.monotonic()
     threading.Thread(target=load_page_writer, daemon=True).start()
     notebooks = list(run.notebooks)
     interrupted = False
-    index = 0
     try:
         for index, step in enumerate(steps):
             if any(one.status not in ("complete", "not run") and one.name != step.name for one in notebooks):
@@ -158,7 +153,9 @@ def _run_all(
                     run = keep(_so_far(run, notebooks, began, "running"))
     except KeyboardInterrupt:
         interrupted = True
-        if notebooks[index].status in ("not run", "complete"):  # it was interrupted while its page was written
+        statuses = [one.status for one in notebooks]
+        if "interrupted" not in statuses and "not run" in statuses:  # it came before or after a notebook's execution
+            index = statuses.index("not run")
             notebooks[index] = dataclasses.replace(notebooks[index], status="interrupted", error="interrupted")
     status = max((one.status for one in notebooks if one.status != "not run"), key=NOTEBOOK_STATUSES.index)
     return keep(_so_far(run, notebooks, began, status)), interrupted
