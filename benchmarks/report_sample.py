@@ -105,7 +105,7 @@ def take_picture(page: Path, picture: Path) -> None:
         opened.goto(page.resolve().as_uri())
         opened.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
         top, bottom = opened.evaluate(AROUND_THE_FIRST_CHART)
-        clip = {"x": 116, "y": top - 24, "width": 1048, "height": bottom - top + 32}
+        clip = {"x": 116, "y": top - 24, "width": 1048, "height": bottom - top + 26}
         opened.screenshot(path=picture, full_page=True, clip=clip)
         browser.close()
 
