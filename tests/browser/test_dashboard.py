@@ -47,6 +47,7 @@ def test_it_shows_what_was_asked_for_without_code_and_follows_its_controls(
     page.set_viewport_size({"width": 400, "height": 900})
     page.wait_for_function(f"[...document.querySelectorAll('{CHART} svg')].every((svg) => svg.clientWidth <= 400)")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.locator(CHART).nth(1).scroll_into_view_if_needed()
     page.screenshot(path=screenshots / "dashboard-400.png")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 80)")
