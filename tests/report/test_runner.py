@@ -43,7 +43,7 @@ parameters = { preset = "quick", lake_path = "data/lake" }
 retries = 1
 [pipelines.brittle]
 notebooks = ["10_benchmark", "20_analysis"]
-grid = { launches = [0, 2] }
+grid = { launches = [0] }
 """
 RUN_IT = "import sys; from perfkit.report import run_pipeline; run_pipeline('tune')"
 WAIT_FOR_IT = "import sys; from perfkit.cli import main; sys.exit(main(['run', 'tune', '--wait', '1h']))"
@@ -109,18 +109,15 @@ def test_a_pipeline_that_succeeds_at_the_second_attempt_and_then_one_that_fails(
     assert bad.status == "failed"
     assert [(one.title, one.status) for one in bad.notebooks] == [
         ("10_benchmark (launches = 0)", "failed"),
-        ("10_benchmark (launches = 2)", "complete"),
         ("20_analysis (launches = 0)", "not run"),
-        ("20_analysis (launches = 2)", "not run"),
     ]
     assert bad.notebooks[0].error == "ZeroDivisionError: division by zero"
     assert "left out" in str(bad)
-    assert "20_analysis (launches = 0), 20_analysis (launches = 2)" in str(bad).replace("\n", " ")
+    assert "20_analysis (launches = 0)" in str(bad)
     page = (bad.report_path / "10_benchmark--launches-0.html").read_text()
     assert "so far" in page
     assert "Traceback" in page
     assert "An Exception was encountered" not in page  # papermill's own marker
-    assert (bad.report_path / "10_benchmark--launches-2.html").exists()
     assert (in_project / "reports" / "latest").resolve() == good.report_path
     index = (in_project / "reports" / "index.html").read_text()
     assert bad.run_id in index
