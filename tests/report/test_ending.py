@@ -14,7 +14,7 @@ import perfkit.report.site.writing
 from perfkit.config.pipelines import NotifySettings, PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, read_run, write_run
-from perfkit.report.running.ending import keep, set_space_aside, tidy_up
+from perfkit.report.running.ending import keep, set_space_aside, show, tidy_up
 from perfkit.report.running.provenance import installed_versions, new_run_id
 
 NOW = datetime.datetime(2026, 11, 20, 12, 0, 0, 5, tzinfo=datetime.UTC)
@@ -54,7 +54,7 @@ def test_who_is_to_be_told_is_told_of_the_run_and_of_the_one_before(
 
     monkeypatch.setattr(perfkit.report.notify, "notify_about", notify_about)
     pipelines = {"nightly": PipelineSettings(("x",), notify=NotifySettings(webhook="http://x"), keep_runs=1)}
-    ended = tidy_up(keep(run), pipelines)
+    ended = tidy_up(show(keep(run)), pipelines)
     assert told == [(run.run_id, earlier.run_id)]
     assert (ended.status, ended.notes) == ("complete", ("nobody answered",))
     assert read_run(run.report_path).notes == ended.notes
@@ -62,7 +62,7 @@ def test_who_is_to_be_told_is_told_of_the_run_and_of_the_one_before(
     assert earlier.run_id not in (tmp_path / "index.html").read_text()
 
     failed = run_of(tmp_path, "20261120T130000Z-ab12", "failed")
-    tidy_up(keep(failed), pipelines)
+    tidy_up(show(keep(failed)), pipelines)
     assert told[1:] == [(failed.run_id, run.run_id)]
     assert os.readlink(tmp_path / "latest") == run.run_id  # noqa: PTH115
     assert run.report_path.exists()  # over the limit, and the last that completed
@@ -74,7 +74,7 @@ def test_an_index_or_a_latest_that_cannot_be_written_is_noted(tmp_path: Path, mo
 
     monkeypatch.setattr(perfkit.report.site.writing, "write_site", fail)
     (tmp_path / "latest").mkdir()
-    run = tidy_up(keep(run_of(tmp_path, "20261120T120000Z-ab12")), {"nightly": PipelineSettings(("x",))})
+    run = tidy_up(show(keep(run_of(tmp_path, "20261120T120000Z-ab12"))), {"nightly": PipelineSettings(("x",))})
     assert run.status == "complete"
     assert len(run.notes) == 2
     assert "index of reports is as it was before this run: a mistake of ours" in run.notes[0]

@@ -14,7 +14,7 @@ from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, write_run
 from perfkit.report.running.retention import KeepLimits, limits_of, plan_removal, remove_reports
 
-__all__ = ["keep", "set_space_aside", "tidy_up"]
+__all__ = ["keep", "set_space_aside", "show", "tidy_up"]
 
 _SPARE = ".spare"
 _SPARE_BYTES = 2**20
@@ -38,26 +38,38 @@ def set_space_aside(folder: Path) -> None:
 
 
 def keep(run: PipelineResult) -> PipelineResult:
-    """Write down how far a run has come, and show it on the site.
+    """Write down how far a run has come.
 
     Returns:
-        The run, with a note when the site cannot be written.
+        The run.
 
     Raises:
         ReportError: it cannot be written down; what was written before stays.
     """
     if run.status != "running":
         (run.report_path / _SPARE).unlink(missing_ok=True)
-    _write(run)
-    problem = _write_site(run.report_path.parent)
-    return _with_notes(run, problem) if problem else run
+    try:
+        write_run(run)
+    except OSError as error:
+        raise ReportError(_why_not(run.report_path, error)) from error
+    return run
+
+
+def show(run: PipelineResult) -> PipelineResult:
+    """Bring the site up to date with what was kept.
+
+    Returns:
+        The run, with a note when that is not possible.
+    """
+    problems = _write_site(run.report_path.parent)
+    return _with_notes(run, problems) if problems else run
 
 
 def tidy_up(run: PipelineResult, pipelines: Mapping[str, PipelineSettings]) -> PipelineResult:
     """Do what follows the end of a run. None of it changes the run's status.
 
     Args:
-        run: ended, and kept.
+        run: ended, kept and shown.
         pipelines: by name, for how long reports are kept and who is told.
 
     Returns:
@@ -95,16 +107,7 @@ def _tell_people(run: PipelineResult, settings: NotifySettings | None) -> list[s
 
 
 def _with_notes(run: PipelineResult, notes: list[str]) -> PipelineResult:
-    noted = dataclasses.replace(run, notes=(*run.notes, *notes))
-    _write(noted)
-    return noted
-
-
-def _write(run: PipelineResult) -> None:
-    try:
-        write_run(run)
-    except OSError as error:
-        raise ReportError(_why_not(run.report_path, error)) from error
+    return keep(dataclasses.replace(run, notes=(*run.notes, *notes)))
 
 
 def _write_site(reports_folder: Path) -> list[str]:

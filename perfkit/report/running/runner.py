@@ -14,7 +14,7 @@ from typing import Any
 from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.errors import ReportError
 from perfkit.report.results import NOTEBOOK_STATUSES, NotebookResult, PipelineProgress, PipelineResult
-from perfkit.report.running.ending import keep, set_space_aside, tidy_up
+from perfkit.report.running.ending import keep, set_space_aside, show, tidy_up
 from perfkit.report.running.locks import hold_reports, hold_run, name_run
 from perfkit.report.running.one_notebook import load_page_writer, run_step
 from perfkit.report.running.pipelines import DEFAULT_SETTINGS_PATH, all_pipelines
@@ -132,7 +132,8 @@ def _run_all(
 ) -> tuple[PipelineResult, bool]:
     """The run as it ended, and whether a person ended it."""
     began = time.monotonic()
-    threading.Thread(target=load_page_writer, daemon=True).start()
+    preparing = threading.Thread(target=_prepare, args=(run,), daemon=True)
+    preparing.start()
     notebooks = list(run.notebooks)
     interrupted = False
     try:
@@ -146,11 +147,12 @@ def _run_all(
                 tell(PipelineProgress(index, len(steps), f"{label} ({seconds:.0f} s{again})"))
 
             notebooks[index] = run_step(run, step, limits, retries, told)
+            preparing.join()
             if notebooks[index].status == "interrupted":
                 raise KeyboardInterrupt
             if index < len(steps) - 1:
                 with contextlib.suppress(ReportError):  # the disk is full: the next notebook, or the end, will say so
-                    run = keep(_so_far(run, notebooks, began, "running"))
+                    run = show(keep(_so_far(run, notebooks, began, "running")))
     except KeyboardInterrupt:
         interrupted = True
         statuses = [one.status for one in notebooks]
@@ -158,7 +160,15 @@ def _run_all(
             index = statuses.index("not run")
             notebooks[index] = dataclasses.replace(notebooks[index], status="interrupted", error="interrupted")
     status = max((one.status for one in notebooks if one.status != "not run"), key=NOTEBOOK_STATUSES.index)
-    return keep(_so_far(run, notebooks, began, status)), interrupted
+    preparing.join()
+    return show(keep(_so_far(run, notebooks, began, status))), interrupted
+
+
+def _prepare(run: PipelineResult) -> None:
+    """What takes a second, while the first notebook starts."""
+    load_page_writer()
+    with contextlib.suppress(ReportError):  # the end of the run says so, if it is still so
+        show(run)
 
 
 def _so_far(run: PipelineResult, notebooks: Sequence[NotebookResult], began: float, status: str) -> PipelineResult:
