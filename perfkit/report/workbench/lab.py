@@ -42,10 +42,10 @@ def serve_lab(
     except OSError as error:
         raise ReportError(f"the workspace cannot be prepared ({error}); make {project.root} writable") from error
     os.environ[NOTEBOOKS_VARIABLE] = str(project.notebooks)
-    warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's of itself: nothing that its user could change
     options = _options(project, folder, chosen, open_browser)
     try:
-        server = module.LabApp.initialize_server(argv=[f"--{name}={value}" for name, value in options.items()])
+        with warnings.catch_warnings(record=True):  # Jupyter's of itself: nothing that its user could change
+            server = module.LabApp.initialize_server(argv=[f"--{name}={value}" for name, value in options.items()])
     except SystemExit as error:  # Jupyter has said why
         raise ReportError("JupyterLab could not start; the lines above say why") from error
     address = _address(server)
