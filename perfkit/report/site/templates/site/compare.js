@@ -243,18 +243,19 @@
   async function show() {
     const [from, to] = [a.value, b.value];
     history.replaceState(null, "", `#a=${encodeURIComponent(from)}&b=${encodeURIComponent(to)}`);
-    const result = document.getElementById("result");
+    const [said, result] = ["said", "result"].map((id) => document.getElementById(id));
     try {
       await Promise.all([load(from), load(to)]);
     } catch (error) {
-      result.innerHTML = `<p class="notice warn">${escape(error.message)}</p>`;
+      said.textContent = error.message;
+      result.replaceChildren();
       return;
     }
     if (from !== a.value || to !== b.value) return; // another choice was made meanwhile
     const changes = window.perfkitChanges(from, to);
     const link = (id, words) => `<a href="${encodeURIComponent(id)}/index.html">${words}</a>`;
+    said.textContent = changes.sentence;
     result.innerHTML =
-      `<p class="since-sentence">${escape(changes.sentence)}</p>` +
       (changes.warnings.length ? `<p class="notice warn"><strong>Hard to compare.</strong> ${escape(changes.warnings.join(" "))}</p>` : "") +
       changes.html +
       `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. What lies beyond the scale is drawn at its edge. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
