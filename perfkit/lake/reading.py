@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["explained_reading", "read_compact"]
 
+_SHORTAGES = {
+    errno.ENOMEM: "memory",
+    errno.ENOSPC: "room on the disk",
+    errno.EMFILE: "file descriptors (`ulimit -n`)",
+    errno.ENFILE: "file descriptors (`ulimit -n`)",
+}
 _MOST_VALUES = 2**15
 """A text column with more distinct values than this stays plain text: a dictionary would not make it smaller."""
 
@@ -28,13 +35,18 @@ def explained_reading(path: Path) -> Iterator[None]:
         path: folder of the lake.
 
     Raises:
-        LakeError: a file of the lake is damaged, gone or cannot be read.
+        LakeError: a file of the lake is damaged, gone or cannot be read; or this process has no memory, disk or file
+            descriptor left to read it with.
     """
     import duckdb
 
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        raise _short_of("memory", path, error) from error
     except (duckdb.Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            raise _short_of(_SHORTAGES[error.errno], path, error) from error
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = "".join(filter(str.isprintable, lines[0])) if lines else type(error).__name__
         raise LakeError(
@@ -42,6 +54,13 @@ def explained_reading(path: Path) -> Iterator[None]:
             "from a copy, or move it away and measure anew (`perfkit bench`); reports and thresholds.toml stay as they "
             "are"
         ) from error
+
+
+def _short_of(what: str, path: Path, error: Exception) -> LakeError:
+    return LakeError(
+        f"lake {path} is whole, but there is not enough {what} to read it: {str(error).splitlines()[0]}. Free some, or "
+        "read less of it: one run, or what was recorded since a later time"
+    )
 
 
 def read_compact(connection: Any, rows: ibis.Table) -> pyarrow.Table:

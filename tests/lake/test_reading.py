@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import duckdb
 import ibis
 import pyarrow as pa
 import pytest
@@ -49,3 +51,20 @@ def test_what_cannot_be_read_is_explained_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=message) as caught, explained_reading(tmp_path):
         raise OSError("\nno such\x00 disk\nat line 7")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (duckdb.OutOfMemoryException("could not allocate block\nmore"), "not enough memory .*could not allocate block"),
+        (OSError(errno.EMFILE, "Too many open files"), "not enough file descriptors .*Too many open files"),
+        (OSError(errno.ENOSPC, "No space left on device"), "not enough room on the disk"),
+    ],
+    ids=["memory", "descriptors", "disk"],
+)
+def test_a_shortage_is_not_called_damage(tmp_path: Path, error: Exception, said: str) -> None:
+    """Nobody shall throw a good lake away for want of memory."""
+    with pytest.raises(LakeError, match=said) as caught, explained_reading(tmp_path):
+        raise error
+    assert "is whole" in str(caught.value)
+    assert "damaged" not in str(caught.value)
