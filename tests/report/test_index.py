@@ -111,10 +111,16 @@ def test_a_run_dated_in_the_future_is_named_and_is_not_the_last(tmp_path: Path) 
     assert standing.last_failed is None
 
 
+def schedule_report(project: Path, schedule: str, since: datetime.datetime) -> None:
+    settings = project / "perfkit.toml"
+    settings.write_text(f'[pipelines.nightly]\nnotebooks = ["30_tune"]\nschedule = "{schedule}"\n')
+    os.utime(settings, (since.timestamp(), since.timestamp()))
+
+
 @pytest.fixture
 def scheduled(tmp_path: Path) -> Path:
-    """A project with a report that is due every day at noon, and its reports folder."""
-    (tmp_path / "perfkit.toml").write_text('[pipelines.nightly]\nnotebooks = ["30_tune"]\nschedule = "0 12 * * *"\n')
+    """A project with a report that has long been due every day at noon, and its reports folder."""
+    schedule_report(tmp_path, "0 12 * * *", NOW - datetime.timedelta(days=300))
     (tmp_path / "reports").mkdir()
     return tmp_path / "reports"
 
@@ -127,13 +133,52 @@ def test_a_due_time_without_a_run_is_missed_and_old_figures_are_stale(scheduled:
         keep_run(scheduled, f"run{day}", "complete", pipeline="nightly", started_at=start, started_by="schedule")
     (standing,) = _standings(scheduled, noon + datetime.timedelta(days=6, minutes=5))
     assert [(due - noon).days for due in standing.missed] == [3, 4]  # that of day 6 has its minutes of grace
-    assert not standing.is_stale(noon + datetime.timedelta(days=6, hours=11))
-    assert standing.is_stale(noon + datetime.timedelta(days=6, hours=13))
+    assert not standing.is_stale(noon + datetime.timedelta(days=7, minutes=9))
+    assert standing.is_stale(noon + datetime.timedelta(days=7, minutes=11))
     assert (standing.due[0] - noon).days == 7
     write_site(scheduled, noon + datetime.timedelta(days=7, hours=1))
     text = (scheduled / "index.html").read_text()
     assert "4 missed" in text
     assert "Stale.</strong>" in text
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last_success", "fresh", "stale"),
+    [
+        ("0 3 * * 1-5", "Fri 03:00", "Mon 03:01", "Tue 03:11"),
+        ("0 9,17 * * *", "Thu 17:00", "Fri 09:05", "Fri 17:11"),
+        ("0 8-18 * * 1-5", "Fri 18:00", "Mon 08:01", "Mon 09:11"),
+        ("0 8-18 * * 1-5", "Fri 08:00", "Fri 10:09", "Sat 12:00"),  # a weekend without a due time hides nothing
+    ],
+)
+def test_a_success_is_stale_after_two_due_times_whatever_the_gaps(
+    scheduled: Path, schedule: str, last_success: str, fresh: str, stale: str
+) -> None:
+    monday = datetime.datetime(2026, 11, 16).astimezone()
+
+    def at(told: str, week: int = 0) -> datetime.datetime:
+        day, clock = told.split()
+        hour, minute = map(int, clock.split(":"))
+        days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"].index(day) + 7 * week
+        return monday + datetime.timedelta(days=days, hours=hour, minutes=minute)
+
+    start = at(last_success).astimezone(datetime.UTC).isoformat(timespec="seconds")
+    keep_run(scheduled, "run0", "complete", pipeline="nightly", started_at=start, started_by="schedule")
+    schedule_report(scheduled.parent, schedule, NOW - datetime.timedelta(days=300))
+    for told, is_stale in ((fresh, False), (stale, True)):
+        now = at(told, 0 if at(told) > at(last_success) else 1)
+        (standing,) = _standings(scheduled, now)
+        assert standing.is_stale(now) is is_stale
+
+
+def test_what_another_schedule_would_have_wanted_before_was_not_missed(scheduled: Path) -> None:
+    for week in range(5):
+        start = days_ago(29 - 7 * week)
+        keep_run(scheduled, f"run{week}", "complete", pipeline="nightly", started_at=start, started_by="schedule")
+    schedule_report(scheduled.parent, "0 * * * *", NOW - datetime.timedelta(hours=2.5))
+    assert "2 missed" in index_of(scheduled)
+    schedule_report(scheduled.parent, "0 * * * *", NOW - datetime.timedelta(minutes=5))
+    assert "<strong>Missed" not in index_of(scheduled)
 
 
 def test_after_the_first_run_nothing_is_missed_yet(scheduled: Path) -> None:

@@ -42,11 +42,12 @@ def write_site(reports_folder: Path, now: datetime.datetime | None = None) -> in
     """
     moment = now or datetime.datetime.now(datetime.UTC)
     runs, unreadable = read_runs(reports_folder, moment)
-    pipelines, problem = _pipelines(reports_folder)
+    pipelines, problem, scheduled_since = _pipelines(reports_folder)
     try:
         written = sum(_write_run(*one) for one in _with_neighbours(runs))
         write_whole(reports_folder / "compare.html", compare_html(runs), durable=False)
-        text = index_html(standings(runs, pipelines, moment), unreadable, problem, moment)
+        reports = standings(runs, pipelines, moment, scheduled_since)
+        text = index_html(reports, unreadable, problem, moment)
         write_whole(reports_folder / "index.html", text, durable=False)
     except OSError as error:
         raise ReportError(
@@ -82,8 +83,14 @@ def _with_neighbours(runs: Sequence[KeptRun]) -> Iterator[tuple[KeptRun, Neighbo
             last_good = one if one.is_good else last_good
 
 
-def _pipelines(reports_folder: Path) -> tuple[Mapping[str, PipelineSettings], str]:
+def _pipelines(reports_folder: Path) -> tuple[Mapping[str, PipelineSettings], str, datetime.datetime | None]:
+    """The pipelines, why there are none, and since when they are what they are."""
+    settings = reports_folder.parent / _SETTINGS
     try:
-        return read_pipelines(reports_folder.parent / _SETTINGS), ""
+        pipelines = read_pipelines(settings)
+        changed = datetime.datetime.fromtimestamp(settings.stat().st_mtime, datetime.UTC)
     except ConfigError as error:
-        return {}, str(error).replace(f"{reports_folder.parent}/", "")
+        return {}, str(error).replace(f"{reports_folder.parent}/", ""), None
+    except OSError:  # there is no such file
+        return {}, "", None
+    return pipelines, "", changed
