@@ -17,6 +17,7 @@ from perfkit.report.site.changes import (
     figures_of,
     last_good_before,
 )
+from perfkit.report.site.changes_view import changes_html
 
 
 def run_of(
@@ -111,6 +112,19 @@ def test_what_makes_a_comparison_unfair_is_named() -> None:
     )
     versions = run_of([], installed={"perfkit": "0.1"}), run_of([], installed={"perfkit": "0.2", "numpy": "2.0"})
     assert changes_between(*versions).warnings == ("Other versions: perfkit 0.1 → 0.2.",)
+
+
+def test_the_picture_has_room_for_what_changed_and_points_to_what_is_cut_off() -> None:
+    same = [Record(f"same {number}", 100.0, 99, 101) for number in range(9)]
+    doubled = [Record("doubled", 100.0, 95, 105)], [Record("doubled", 190.0, 180, 198)]
+    body = changes_html(changes_between(run_of([*doubled[0], *same], "20260101"), run_of([*doubled[1], *same])))
+    assert "×2<" in body
+    assert "<path" not in body
+    times_ten = [Record("x", 10.0, 9, 11)], [Record("x", 100.0, 90, 110)]
+    body = changes_html(changes_between(run_of([*times_ten[0], *same], "20260101"), run_of([*times_ten[1], *same])))
+    assert "×3<" in body
+    assert body.count('<path class="after"') == 1
+    assert body.count("<path") == 1
 
 
 def test_the_last_good_run_is_the_newest_complete_one_of_the_same_report_before_it() -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "figures_of",
     "last_good_before",
     "moment",
+    "record_text",
     "unfair",
 ]
 
@@ -176,7 +177,7 @@ class RunChanges:
     def to_table(self) -> ResultTable:
         """One row per figure; the sentence and the warnings below."""
         rows = tuple(
-            (one.name, _shown(one.before), _shown(one.after), one.relative_text, one.verdict) for one in self.figures
+            (one.name, *map(_shown, (one.before, one.after)), one.relative_text, one.verdict) for one in self.figures
         )
         columns = ("figure", "before", "after", "change", "verdict")
         notes = (self.sentence, *(f"! {warning}" for warning in self.warnings))
@@ -335,6 +336,10 @@ def count_notable(
     return sum(_kind(before, after) == CHANGED or _has_other_verdict(before, after) for before, after in pairs)
 
 
+def _shown(kept: Record | None) -> str:
+    return "" if kept is None else record_text(kept)
+
+
 def _unfinished(run: PipelineResult) -> set[str]:
     return {one.page_name for one in run.notebooks if one.status != "complete"}
 
@@ -353,7 +358,10 @@ def _brief(one: FigureChange) -> str:
     return f"{one.name} ({', '.join(filter(None, told))})"
 
 
-def _shown(kept: Record | None) -> str:
-    if kept is None:
-        return ""
+def record_text(kept: Record) -> str:
+    """Its value, and its interval where it has one.
+
+    >>> record_text(Record("edge", 48.0, 40, 50))
+    '48 (40 to 50)'
+    """
     return f"{kept.value_text} ({kept.interval_text})" if kept.interval_text else kept.value_text

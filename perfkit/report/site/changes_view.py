@@ -10,14 +10,19 @@ import math
 from collections.abc import Iterable, Sequence
 
 from perfkit.report.notebook.records import Record
-from perfkit.report.site.changes import GONE, NEW, UNIT_CHANGED, FigureChange, RunChanges
+from perfkit.report.site.changes import GONE, NEW, UNIT_CHANGED, FigureChange, RunChanges, record_text
 from perfkit.tables import plural
 
 __all__ = ["changes_html"]
 
 _SCALES = (1.05, 1.1, 1.2, 1.5, 2.0, 3.0)
-"""Ends of the picture's logarithmic scale, as a factor; what lies beyond the widest is drawn at its edge."""
+"""Ends of the picture's logarithmic scale, as a factor; what lies beyond it is an arrow at its edge."""
 _FITTING_SHARE = 0.75
+_ARROWS = tuple(
+    f'<svg x="{x}%" y="{{y}}"><path class="{{kind}}" d="{path}"/></svg>'
+    for x, path in ((2, "M6-5L-3 0 6 5z"), (98, "M-6-5L3 0-6 5z"))
+)
+"""Towards what the scale cuts off on the left, and on the right."""
 _SHOWN_FIRST = (NEW, GONE, UNIT_CHANGED)
 _OPEN_ROWS = 6
 
@@ -30,7 +35,7 @@ def changes_html(changes: RunChanges) -> str:
     """
     notable = [one for one in changes.figures if one.is_notable or one.kind in _SHOWN_FIRST]
     rest = [one for one in changes.figures if one not in notable]
-    scale = _scale(changes.figures)
+    scale = _scale(one for one in changes.figures if one.is_notable) or _scale(changes.figures) or _SCALES[0]
     parts = [_table(notable, scale, "Figures that changed")] if notable else []
     if rest:
         is_open = " open" if len(changes.figures) <= _OPEN_ROWS else ""
@@ -87,7 +92,7 @@ def _picture(one: FigureChange, scale: float) -> str:
     base = _base(one)
     if not base or one.before is None or one.after is None:
         return ""
-    said = html.escape(f"before {_told(one.before)}, after {_told(one.after)}")
+    said = html.escape(f"before {record_text(one.before)}, after {record_text(one.after)}")
     origin = '<line class="origin" x1="50%" x2="50%" y1="0" y2="30"/>'
     dots = []
     for kept, kind, y in ((one.before, "before", 9), (one.after, "after", 21)):
@@ -95,15 +100,17 @@ def _picture(one: FigureChange, scale: float) -> str:
             low, high = _place(kept.low / base, scale), _place(kept.high / base, scale)
             where = f'x="{low:.2f}%" y="{y - 3}" width="{max(high - low, 0.4):.2f}%"'
             dots.append(f'<rect class="{kind}" {where} height="6" rx="3"/>')
-    places = [_place(float(kept.value) / base, scale) for kept in (one.before, one.after)]
+    factors = [float(kept.value) / base for kept in (one.before, one.after)]
+    places = [_place(factor, scale) for factor in factors]
     dots.append(f'<line class="link" x1="{places[0]:.2f}%" y1="9" x2="{places[1]:.2f}%" y2="21"/>')
     dots.append(f'<circle class="before" cx="{places[0]:.2f}%" cy="9" r="4"/>')
-    dots.append(f'<circle class="after" cx="{places[1]:.2f}%" cy="21" r="4.5"/>')
+    if 1 / scale <= factors[1] <= scale:
+        dots.append(f'<circle class="after" cx="{places[1]:.2f}%" cy="21" r="4.5"/>')
+    for kept, kind, y in ((one.before, "before", 9), (one.after, "after", 21)):
+        bounds = [bound / base for bound in (float(kept.value), kept.low, kept.high) if bound is not None]
+        cut = (min(bounds) < 1 / scale, max(bounds) > scale)
+        dots.extend(arrow.format(y=y, kind=kind) for arrow, is_cut in zip(_ARROWS, cut, strict=True) if is_cut)
     return f'<svg class="strip" height="30" role="img" aria-label="{said}">{origin}{"".join(dots)}</svg>'
-
-
-def _told(kept: Record) -> str:
-    return f"{kept.value_text} ({kept.interval_text})" if kept.interval_text else kept.value_text
 
 
 def _base(one: FigureChange) -> float:
@@ -114,7 +121,10 @@ def _base(one: FigureChange) -> float:
 
 
 def _scale(figures: Iterable[FigureChange]) -> float:
-    """The narrowest scale that holds most figures with their intervals: one outlier must not flatten all others."""
+    """The narrowest scale that holds most figures with their intervals: one outlier must not flatten all others.
+
+    0 where no figure can be drawn.
+    """
     widest = []
     for one in figures:
         base = _base(one)
@@ -124,8 +134,8 @@ def _scale(figures: Iterable[FigureChange]) -> float:
         factors = [bound / base for bound in bounds if bound is not None and bound > 0]
         widest.append(max(max(factor, 1 / factor) for factor in factors))
     if not widest:
-        return _SCALES[0]
-    most = sorted(widest)[int((len(widest) - 1) * _FITTING_SHARE)]
+        return 0.0
+    most = sorted(widest)[math.ceil((len(widest) - 1) * _FITTING_SHARE)]
     return next((scale for scale in _SCALES if scale >= most), _SCALES[-1])
 
 

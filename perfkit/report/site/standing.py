@@ -63,7 +63,7 @@ class Standing:
         return next((one for one in self.runs if one.is_failure and not one.is_from_future), None)
 
     def is_stale(self, now: datetime.datetime) -> bool:
-        """Whether runs were due since the last success, `STALE_DUE_TIMES` of them, and none of them completed in time."""
+        """Whether `STALE_DUE_TIMES` runs were due since the last success, and none has completed."""
         return self.stale_after is not None and now > self.stale_after
 
 

@@ -146,14 +146,16 @@
       const factors = bounds.filter((bound) => bound !== null && bound > 0).map((bound) => bound / base);
       widest.push(Math.max(...factors.map((factor) => Math.max(factor, 1 / factor))));
     }
-    if (!widest.length) return SCALES[0];
-    const most = widest.sort((a, b) => a - b)[Math.floor((widest.length - 1) * FITTING_SHARE)];
+    if (!widest.length) return 0;
+    const most = widest.sort((a, b) => a - b)[Math.ceil((widest.length - 1) * FITTING_SHARE)];
     return SCALES.find((scale) => scale >= most) ?? SCALES.at(-1);
   }
 
   function place(factor, scale) {
     return factor <= 0 ? 2 : Math.min(Math.max(50 + (48 * Math.log(factor)) / Math.log(scale), 2), 98);
   }
+
+  const arrow = (x, path, kind, y) => `<svg x="${x}%" y="${y}"><path class="${kind}" d="${path}"/></svg>`;
 
   function picture(one, scale) {
     const base = baseOf(one);
@@ -165,9 +167,16 @@
       const low = place(kept.low / base, scale), high = place(kept.high / base, scale);
       marks += `<rect class="${kind}" x="${low.toFixed(2)}%" y="${y - 3}" width="${Math.max(high - low, 0.4).toFixed(2)}%" height="6" rx="3"/>`;
     }
-    const [from, to] = [one.before, one.after].map((kept) => place(kept.value / base, scale).toFixed(2));
+    const factors = [one.before, one.after].map((kept) => kept.value / base);
+    const [from, to] = factors.map((factor) => place(factor, scale).toFixed(2));
     marks += `<line class="link" x1="${from}%" y1="9" x2="${to}%" y2="21"/>`;
-    marks += `<circle class="before" cx="${from}%" cy="9" r="4"/><circle class="after" cx="${to}%" cy="21" r="4.5"/>`;
+    marks += `<circle class="before" cx="${from}%" cy="9" r="4"/>`;
+    if (1 / scale <= factors[1] && factors[1] <= scale) marks += `<circle class="after" cx="${to}%" cy="21" r="4.5"/>`;
+    for (const [kept, kind, y] of [[one.before, "before", 9], [one.after, "after", 21]]) {
+      const bounds = [kept.value, kept.low, kept.high].filter((bound) => bound !== null).map((bound) => bound / base);
+      if (Math.min(...bounds) < 1 / scale) marks += arrow(2, "M6-5L-3 0 6 5z", kind, y);
+      if (Math.max(...bounds) > scale) marks += arrow(98, "M-6-5L3 0-6 5z", kind, y);
+    }
     const label = escape(`before ${told(one.before)}, after ${told(one.after)}`);
     return `<svg class="strip" height="30" role="img" aria-label="${label}">${marks}</svg>`;
   }
@@ -198,7 +207,7 @@
   function changesHtml(changes) {
     const isFirst = (one) => one.notable || [NEW, GONE, UNIT_CHANGED].includes(one.kind);
     const first = changes.figures.filter(isFirst), rest = changes.figures.filter((one) => !isFirst(one));
-    const scale = scaleOf(changes.figures);
+    const scale = scaleOf(changes.figures.filter((one) => one.notable)) || scaleOf(changes.figures) || SCALES[0];
     let html = first.length ? table(first, scale, "Figures that changed") : "";
     if (rest.length) {
       const summary = `${plural(rest.length, "figure")} that did not change clearly`;
@@ -258,7 +267,7 @@
     result.innerHTML =
       (changes.warnings.length ? `<p class="notice warn"><strong>Hard to compare.</strong> ${escape(changes.warnings.join(" "))}</p>` : "") +
       changes.html +
-      `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. What lies beyond the scale is drawn at its edge. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
+      `<p class="quiet">Before above, after below, each with its interval. Two figures have changed when their intervals lie apart; without an interval nobody can say. An arrow points to what lies beyond the scale. Pages: ${link(from, "before")}, ${link(to, "after")}.</p>`;
   }
 
   function fromAddress() {
