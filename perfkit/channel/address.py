@@ -30,16 +30,20 @@ def parse_address(address: str) -> Path:
     Raises:
         InputError: another kind of address, or a path that no socket can have.
 
-    >>> parse_address("unix:/run/worker.sock").name
-    'worker.sock'
+    >>> print(parse_address("unix:/run/service/../worker.sock"))
+    /run/worker.sock
     """
     scheme, _, path = address.partition(":") if isinstance(address, str) else ("", "", "")
     if scheme != "unix" or not path or "\0" in path:
         raise InputError(f"address == {address!r}, must be 'unix:' and a path, such as 'unix:/run/worker.sock'")
-    absolute = Path(path).absolute()
-    if len(os.fsencode(absolute)) + len(_GRPC_SUFFIX) + len(".new") > _MAX_PATH_BYTES:
-        longest = _MAX_PATH_BYTES - len(_GRPC_SUFFIX) - len(".new")
-        raise InputError(f"address {str(absolute)!r} is too long for a socket; at most {longest} bytes")
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - without "..", and with symbolic links: both may be shorter
+    length = len(os.fsencode(absolute))
+    longest = _MAX_PATH_BYTES - len(_GRPC_SUFFIX) - len(".new")
+    if length > longest:
+        raise InputError(
+            f"address {str(absolute)!r} has {length} bytes, too long for a socket; at most {longest} bytes: choose a "
+            "shorter folder, such as one in /run or /tmp"
+        )
     return absolute
 
 

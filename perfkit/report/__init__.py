@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perfkit.report.charts import regret_chart as regret_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
+    from perfkit.report.notebook.addresses import temporary_address as temporary_address
     from perfkit.report.notebook.analysis_verdicts import analysis_verdict as analysis_verdict
     from perfkit.report.notebook.analysis_verdicts import dominance_verdict as dominance_verdict
     from perfkit.report.notebook.analysis_verdicts import profile_verdict as profile_verdict
@@ -99,6 +100,7 @@ _HOMES = {
     "stages_verdict": "notebook.analysis_verdicts",
     "tails_chart": "charts",
     "tails_verdict": "notebook.analysis_verdicts",
+    "temporary_address": "notebook.addresses",
 }
 
 __all__ = [*_HOMES]

@@ -425,7 +425,7 @@ def test_file_in_the_way_is_left_alone(address, tmp_path):
         ("tcp:localhost:80", "must be 'unix:' and a path"),
         ("unix:", "must be 'unix:' and a path"),
         ("unix:/no/such/folder/x.sock", "cannot listen at"),
-        (f"unix:/{'x' * 120}", "too long for a socket"),
+        (f"unix:/{'x' * 120}", "has 121 bytes, too long for a socket; at most 98 bytes: choose a shorter folder"),
     ],
 )
 def test_bad_address_is_said(bad, message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,12 +41,13 @@ notebooks = ["20_analysis", "30_tune"]
 
 
 @pytest.fixture(scope="module")
-def in_project() -> Iterator[Path]:
-    """A folder where the pipeline runs once, for the tests of this file."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="pk-") as folder:
-        patch.chdir(folder)  # a short name: the tutorial has a socket in it
+def in_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder where the pipeline runs once, for the tests of this file; deeper than the path of a socket may be."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("a-clone-with-a-long-name" * 4)
+        patch.chdir(folder)
         Path("perfkit.toml").write_text(PERFKIT_TOML)
-        yield Path(folder)
+        yield folder
 
 
 @pytest.fixture(scope="module")
