@@ -341,3 +341,6 @@ def test_two_runs_are_chosen_in_the_page_and_by_its_address(site: Site, open_pag
     page.wait_for_function(f"location.hash === '#a={second}&b={first}'")
     page.locator("[name=b]").select_option(second)
     page.get_by_text("none of").wait_for()
+    assert not page.get_by_text("No longer kept").is_visible()
+    page.evaluate("(hash) => (location.hash = hash)", f"a=20250101&b={second}")
+    page.get_by_text("No longer kept: 20250101.").wait_for()

@@ -12,6 +12,7 @@ import pytest
 from perfkit.report.notebook.records import Record
 from perfkit.report.results import NotebookResult, PipelineResult, write_run
 from perfkit.report.site.notebook_page import write_notebook_page
+from perfkit.report.site.writing import write_site
 
 TITLE = nbformat.v4.new_markdown_cell("# Which one?")
 LATER = nbformat.v4.new_markdown_cell("## What comes later")
@@ -105,6 +106,8 @@ def test_a_notebook_that_never_began_shows_the_end_of_its_log(tmp_path: Path) ->
     assert "line &lt;99&gt;" in page
     assert "line &lt;79&gt;" not in page
     assert "Go to the end of its log" in text_of(page)
+    assert "No kernel" in text_of(page)
+    assert "ended in the middle" not in text_of(page)  # nothing had begun
 
 
 def test_the_last_good_run_is_linked_by_the_same_notebook(tmp_path: Path) -> None:
@@ -112,6 +115,26 @@ def test_the_last_good_run_is_linked_by_the_same_notebook(tmp_path: Path) -> Non
     failed = NotebookResult("20_analysis", "failed", 3.0, "ValueError: x")
     page = page_of(tmp_path, failed, raising("ValueError", "x", 4))
     assert '<a href="../20260101/20_analysis.html">2026-01-01 03:00 UTC</a>' in page
+
+
+def test_names_of_notebooks_are_encoded_in_links(tmp_path: Path) -> None:
+    name = "C# 50%"
+    page_of(tmp_path, NotebookResult(name, "complete", 3.0), run_id="20260101")
+    (tmp_path / "20260102").mkdir()
+    (tmp_path / "20260102" / f"{name}.log").write_text("a line\n")
+    page = page_of(tmp_path, NotebookResult(name, "failed", 3.0, "ValueError: x"), raising("ValueError", "x", 4))
+    write_site(tmp_path)
+    page += (tmp_path / "20260102" / "index.html").read_text()
+    links = {link for link in re.findall(r'href="([^"#]+)"', page) if "%23" in link or "C#" in link or "50%" in link}
+    assert links == {"../20260101/C%23%2050%25.html", "C%23%2050%25.html", "C%23%2050%25.log"}
+
+
+def test_what_changed_links_to_no_page_that_may_be_gone(tmp_path: Path) -> None:
+    for run_id, name in (("20260101", "10_benchmark"), ("20260102", "30_tune")):
+        page = page_of(tmp_path, NotebookResult(name, "complete", records=(Record("n", 4),)), run_id=run_id)
+    write_site(tmp_path)
+    assert 'href="../compare.html#a=20260101&amp;b=20260102"' in page
+    assert "../20260101/" not in page
 
 
 def test_a_good_page_says_what_changed_since_the_last_good_run(tmp_path: Path) -> None:

@@ -28,10 +28,15 @@ def explanation(status: str, notebook: Any, error: str) -> str:
         status: how it ended.
         notebook: as far as it was executed, an nbformat node.
         error: the last line of its traceback, or why it ended.
+
+    Returns:
+        A sentence or two; empty where no cell had begun, and `error` says all that is known.
     """
     if status != "failed":
         return _EXPLANATIONS.get(status, "")
     index = failing_cell(notebook)
+    if index is None and error:
+        return ""
     if index is None or _error_output(notebook.cells[index]) is None:
         return (
             "The process behind the notebook ended in the middle of it: it crashed, or the system stopped it, often "

@@ -67,12 +67,7 @@ def _changes(before: PipelineResult, run: PipelineResult, result: NotebookResult
     changes = changes_between(before, dataclasses.replace(run, notebooks=(result,))).of_page(result.page_name)
     if not changes.figures:
         return ""
-    return render(
-        "since.html.j2",
-        changes=changes,
-        body=changes_html(changes),
-        before_page=f"../{before.run_id}/{result.page_name}.html",
-    )
+    return render("since.html.j2", changes=changes, body=changes_html(changes))
 
 
 def _not_run(run: PipelineResult, result: NotebookResult) -> list[str]:

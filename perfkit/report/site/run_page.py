@@ -15,7 +15,7 @@ from perfkit.report.site.templating import read_template, render
 __all__ = ["Neighbours", "run_html"]
 
 _ENDED = {
-    "failed": "ended in the middle",
+    "failed": "failed",
     "timed out": "took longer than it may and was stopped",
     "out of memory": "took more memory than it may and was stopped",
     "interrupted": "was stopped by a person, or by a shutdown",

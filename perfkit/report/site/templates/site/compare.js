@@ -275,13 +275,20 @@
     const newest = choices[0];
     const earlier = choices.find((one, index) => index > 0 && one[1] === newest[1] && one[2] === "complete") ?? choices[1];
     const known = (id, otherwise) => (choices.some((one) => one[0] === id) ? id : otherwise);
+    const gone = [...given.values()].filter((id) => known(id, null) === null);
+    const notice = document.getElementById("gone");
+    notice.hidden = !gone.length;
+    notice.textContent = `No longer kept: ${gone.join(", ")}. Other runs are compared instead.`;
     a.value = known(given.get("a"), earlier[0]);
     b.value = known(given.get("b"), newest[0]);
     show();
   }
 
   form.hidden = false;
-  form.addEventListener("change", show);
+  form.addEventListener("change", () => {
+    document.getElementById("gone").hidden = true;
+    show();
+  });
   form.querySelector("button").addEventListener("click", () => {
     [a.value, b.value] = [b.value, a.value];
     show();
