@@ -179,6 +179,22 @@ def test_a_line_joins_the_crontab_and_leaves_the_others(perfkit, project: Path) 
     assert perfkit("schedule", "nightly", "--crontab", "--remove").stdout == "not there: crontab\n"
 
 
+def test_only_perfkits_own_line_is_replaced_or_removed(perfkit, project: Path) -> None:
+    """Lines before, behind and between, also such as Python but not cron takes for two, or as are no UTF-8."""
+    assert perfkit("schedule", "nightly", "--crontab", "--install").exit_code == 0
+    ours = (project / "kept").read_bytes()
+    above = b"PERFKIT_SMTP_PASSWORD=a\x0cb\xe2\x80\xa8c\r\n# caf\xe9, no UTF-8\n# " + ours  # also one commented out
+    below = b"0 1 * * * /usr/bin/backup\n0 2 * * * cd /srv && python -m perfkit run nightly\n"
+    other = ours.replace(b", in /", b", in /other/")
+    (project / "kept").write_bytes(above + ours + below + other + ours)
+    (project / "perfkit.toml").write_text(NIGHTLY.replace("0 3", "0 4"))
+    assert perfkit("schedule", "nightly", "--crontab", "--install", "--force").exit_code == 0
+    assert (project / "kept").read_bytes() == above + ours.replace(b"0 3", b"0 4") + below + other
+    assert perfkit("schedule", "nightly", "--crontab", "--remove").stdout == "removed: crontab\n"
+    assert (project / "kept").read_bytes() == above + below + other
+    assert perfkit("schedule", "nightly", "--crontab", "--remove").stdout == "not there: crontab\n"
+
+
 def test_a_crontab_that_cannot_be_read_is_not_replaced(perfkit, project: Path) -> None:
     (project / "kept").write_text("5 4 * * * backup\n")
     (project / "broken").touch()
@@ -216,7 +232,7 @@ def test_what_cannot_be_scheduled_is_refused(perfkit, arguments: list[str], told
 def test_a_built_in_pipeline_gets_a_schedule_by_hand(perfkit, project: Path) -> None:
     (project / "perfkit.toml").unlink()
     plain = perfkit("schedule", "analyse", "--at", "*/30 * * * *", "--crontab", "--json").json()
-    assert plain["files"][0]["text"].splitlines()[1].startswith("*/30 * * * * cd ")
+    assert plain["files"][0]["text"].startswith("*/30 * * * * cd ")
 
 
 def test_check_finds_a_schedule_that_cannot_be_read(perfkit, project: Path) -> None:
@@ -263,7 +279,7 @@ def test_a_line_of_cron_runs_a_pipeline(project: Path, tmp_path: Path) -> None:
     write_notebook(place / "notebooks" / "hello.ipynb", "name = 'nobody'  # who")
     command = [sys.executable, "-m", "perfkit", "schedule", "hello", "--crontab", "--json"]
     shown = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
-    line = json.loads(shown.splitlines()[-1])["files"][0]["text"].splitlines()[1]
+    line = json.loads(shown.splitlines()[-1])["files"][0]["text"].rstrip("\n")
     given = line.split(maxsplit=5)[5]
     assert "%" not in given.replace("\\%", "")
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": "/bin/sh"}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perfkit.errors import FileError, InputError, ReportError
-from perfkit.report.schedule.crontab import entry, title
+from perfkit.report.schedule.crontab import entry, is_entry
 from perfkit.report.schedule.job import ScheduledJob, Setup, job_name
 from perfkit.report.schedule.systemd import working_directory
 from perfkit.report.whole_files import write_whole
@@ -79,7 +79,7 @@ def install(job: ScheduledJob, setup: Setup, *, force: bool = False) -> tuple[Ch
         _run(["systemctl", "--user", "enable", "--now", f"{job.name}.timer"])
         return changes
     if setup.kind == "crontab":
-        return (_change_crontab(job.pipeline, job.project, entry(job).splitlines(), force=force),)
+        return (_change_crontab(job.pipeline, job.project, entry(job), force=force),)
     raise _only_in_windows(f"write it with --output FOLDER, then run there: {setup.commands[0]}")
 
 
@@ -101,7 +101,7 @@ def remove(pipeline: str, project: Path, kind: str, *, force: bool = False) -> t
     if kind == "systemd":
         return _remove_units(name, project, force=force)
     if kind == "crontab":
-        return (_change_crontab(pipeline, project, [], force=True),)
+        return (_change_crontab(pipeline, project, "", force=True),)
     raise _only_in_windows(f"run there: schtasks.exe /delete /tn {name}")
 
 
@@ -122,20 +122,21 @@ def _remove_units(name: str, project: Path, *, force: bool) -> tuple[Change, ...
     return tuple(Change(str(path), "removed" if path in there else "not there") for path in paths)
 
 
-def _change_crontab(pipeline: str, project: Path, lines: Sequence[str], *, force: bool) -> Change:
-    before = _run(["crontab", "-l"], fine=("no crontab", "No such file")).splitlines()
-    comment = title(pipeline, project)
-    at = before.index(comment) if comment in before else len(before)
-    found = before[at : at + 2]
-    if found == list(lines):
-        return Change("crontab", "unchanged" if lines else "not there")
+def _change_crontab(pipeline: str, project: Path, line: str, *, force: bool) -> Change:
+    text = _run(["crontab", "-l"], fine=("no crontab", "No such file"))
+    before = text.removesuffix("\n").split("\n") if text else []  # splitlines() would cut others' lines, too
+    found = [number for number, one in enumerate(before) if is_entry(one, pipeline, project)]
+    if [before[number] for number in found] == ([line] if line else []):
+        return Change("crontab", "unchanged" if line else "not there")
     if found and not force:
         raise InputError(
             f"your crontab has another line for {pipeline!r} in {project}; it was left as it is, --force replaces it"
         )
-    after = [*before[:at], *lines, *before[at + 2 :]]
-    _run(["crontab", "-"], given="".join(f"{line}\n" for line in after))
-    return Change("crontab", "written" if lines else "removed")
+    after = [one for number, one in enumerate(before) if number not in found]
+    if line:
+        after.insert(found[0] if found else len(after), line)
+    _run(["crontab", "-"], given="".join(f"{one}\n" for one in after))
+    return Change("crontab", "written" if line else "removed")
 
 
 def _run(command: Sequence[str], *, given: str = "", fine: Sequence[str] = ()) -> str:
@@ -143,8 +144,9 @@ def _run(command: Sequence[str], *, given: str = "", fine: Sequence[str] = ()) -
     words = " ".join(command)
     environment = {**os.environ, "LC_ALL": "C"}  # so that its words are known
     try:
+        # As bytes: what somebody else wrote keeps its ends of lines and need not be UTF-8.
         ended = subprocess.run(
-            command, input=given, capture_output=True, text=True, timeout=_COMMAND_S, env=environment
+            command, input=os.fsencode(given), capture_output=True, timeout=_COMMAND_S, env=environment
         )
     except FileNotFoundError:
         raise ReportError(
@@ -153,10 +155,11 @@ def _run(command: Sequence[str], *, given: str = "", fine: Sequence[str] = ()) -
     except subprocess.TimeoutExpired:
         raise ReportError(f"{words}: no answer within {_COMMAND_S:g} s") from None
     if ended.returncode == 0:
-        return ended.stdout
-    if any(one in ended.stderr for one in fine):
+        return os.fsdecode(ended.stdout)
+    problem = ended.stderr.decode(errors="replace").strip()
+    if any(one in problem for one in fine):
         return ""
-    raise ReportError(f"{words}: {ended.stderr.strip() or f'exit code {ended.returncode}'}")
+    raise ReportError(f"{words}: {problem or f'exit code {ended.returncode}'}")
 
 
 def _state(path: Path, text: str, encoding: str) -> str:
