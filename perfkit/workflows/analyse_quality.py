@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from perfkit.measurement.scenarios import CONTROL_COPY
 from perfkit.stats.hierarchical import Estimate, ratio_of_groups
 from perfkit.tables import plural
+from perfkit.workflows.analyse_rows import control_rounds
 
 __all__ = ["DataQuality", "judge_rows"]
 
@@ -90,13 +90,7 @@ def judge_rows(rows: pl.DataFrame, stages: tuple[str, ...]) -> DataQuality:
 
 def _controls(rows: pl.DataFrame) -> pl.Series:
     """The control's median in every round, in the order of time."""
-    controls = rows.lazy().filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
-    smallest = pl.col("payload_bytes") == pl.col("payload_bytes").min()
-    rounds = (
-        controls.filter(smallest)
-        .group_by("cluster", "round")
-        .agg(pl.col("latency_ns").median(), pl.col("observed_at").min())
-    )
+    rounds = control_rounds(rows, pl.col("latency_ns").median(), pl.col("observed_at").min())
     return rounds.sort("observed_at", "cluster", "round").select("latency_ns").collect().to_series()
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from perfkit.measurement.scenarios import CONTROL_COPY
 from perfkit.stats.correlation import Correlation, rank_correlation
+from perfkit.workflows.analyse_rows import control_rounds
 
 __all__ = ["FACTORS", "Relation", "collect_relations"]
 
@@ -55,7 +55,8 @@ def collect_relations(rows: pl.DataFrame, stages: tuple[str, ...]) -> tuple[Rela
         rows: what `analyse_rows.read_rows` gave.
         stages: stages of transfers to take.
     """
-    rounds = _rounds(rows.lazy().filter(pl.col("ok"), pl.col("stage").is_in(stages)), _control(rows))
+    control = control_rounds(rows, pl.col("latency_ns").median().alias("control_ns")).collect()
+    rounds = _rounds(rows.lazy().filter(pl.col("ok"), pl.col("stage").is_in(stages)), control)
     found = []
     for factor, (_, equal) in FACTORS.items():
         like = ("method", *equal)
@@ -93,11 +94,3 @@ def _units(rows: pl.LazyFrame) -> pl.DataFrame:
 def _thinned(units: pl.DataFrame) -> pl.DataFrame:
     every = pl.int_range(pl.len()) % (pl.len() // _MOST_PAIRS + 1) == 0
     return units.sort("cluster", "observed_at", maintain_order=True).filter(every.over("method"))
-
-
-def _control(rows: pl.DataFrame) -> pl.DataFrame:
-    """The control's median in each round: what it does in time is the machine's doing, not a method's."""
-    controls = rows.lazy().filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
-    smallest = pl.col("payload_bytes") == pl.col("payload_bytes").min()
-    rounds = controls.filter(smallest).group_by("cluster", "round")
-    return rounds.agg(control_ns=pl.col("latency_ns").median()).collect()

@@ -10,6 +10,7 @@ from typing import Any
 
 from perfkit.stats.correlation import Correlation
 from perfkit.stats.quantiles import LEVELS, Quantile, quantile_name, rows_needed
+from perfkit.stats.vague import is_vague
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration, format_rate
 from perfkit.workflows.analyse_costs import Dominance, StageShares, codec_name
@@ -20,8 +21,6 @@ from perfkit.workflows.analyse_relations import FACTORS, Relation
 __all__ = ["Analysis"]
 
 _MOST_ROWS = 40
-_VAGUE = 10.0
-"""From this factor on, an interval says little more than that there are too few launches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,8 +251,9 @@ def _quantile_text(quantile: Quantile, *, relative: bool = False) -> str:
     if not quantile.enough:
         return "too few"
     value = f"{quantile.value:.3g}" if relative else format_duration(quantile.value)
-    factor = max(quantile.high / quantile.value, quantile.value / quantile.low)
-    return f"{value} ±{factor - 1:.0%}" if factor < _VAGUE else f"{value} (vague)"
+    if is_vague(quantile.value, quantile.low, quantile.high):
+        return f"{value} (vague)"
+    return f"{value} ±{max(quantile.high / quantile.value, quantile.value / quantile.low) - 1:.0%}"
 
 
 def _stages_text(one: StageShares) -> str:

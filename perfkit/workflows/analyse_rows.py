@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from perfkit.errors import InputError
+from perfkit.measurement.scenarios import CONTROL_COPY
 from perfkit.schema import TRANSFER_COLUMNS, ZERO_COPY_FAMILY, Column
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["COLUMNS", "DIMENSIONS", "FITTED", "MEASURED", "held", "keep_measured", "read_rows"]
+__all__ = ["COLUMNS", "DIMENSIONS", "FITTED", "MEASURED", "control_rounds", "held", "keep_measured", "read_rows"]
 
 DIMENSIONS = (
     "method",
@@ -181,3 +179,18 @@ def held(rows: pl.DataFrame, stages: Sequence[str], released: Sequence[str] = ()
         pl.col("direction").is_in(directions),
         is_traffic | pl.all_horizontal(conditions),
     )
+
+
+def control_rounds(rows: pl.DataFrame, *figures: pl.Expr) -> pl.LazyFrame:
+    """Figures of the smallest control copy in each round: what it does in time is the machine's doing, not a method's.
+
+    Args:
+        rows: what `read_rows` gave.
+        figures: aggregations, such as ``pl.col("latency_ns").median()``.
+
+    Returns:
+        A row per cluster and round, not yet collected.
+    """
+    controls = rows.lazy().filter(pl.col("ok"), pl.col("stage") == "control", pl.col("method") == CONTROL_COPY)
+    smallest = controls.filter(pl.col("payload_bytes") == pl.col("payload_bytes").min())
+    return smallest.group_by("cluster", "round").agg(figures)

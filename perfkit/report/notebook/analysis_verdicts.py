@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perfkit.report.notebook.verdicts import Verdict
+from perfkit.stats.vague import is_vague
 from perfkit.tables import plural
 from perfkit.units import format_bytes, format_duration
 from perfkit.workflows.analyse_costs import codec_name
@@ -132,7 +133,6 @@ def quality_verdict(analysis: Analysis) -> Verdict:
 
 _OF_SIZE = ("payload_bytes", "wire_bytes", "copied_bytes")
 _MOST_CODECS = 3
-_VAGUE = 100.0
 
 
 def _longest_tail(percentiles: Sequence[Percentiles]) -> str:
@@ -142,7 +142,7 @@ def _longest_tail(percentiles: Sequence[Percentiles]) -> str:
     tail, group = max(tails, key=lambda found: found[0].value)
     name = " ".join(map(str, group.values())) or "everything together"
     vague = "its interval is too wide to rely on, more launches narrow it"
-    interval = vague if tail.high > _VAGUE * tail.low else f"{tail.low:.2g} to {tail.high:.2g}"
+    interval = vague if is_vague(tail.value, tail.low, tail.high) else f"{tail.low:.2g} to {tail.high:.2g}"
     return (
         f"The longest tail is that of {name}: {tail.name} is {tail.value:.2g} times the median of the same payload "
         f"({interval})."
