@@ -112,6 +112,13 @@ def _grouped(rows: pl.DataFrame, by: Sequence[str], levels: Sequence[float]) -> 
         columns = {name: groups[name][index].to_numpy() for name in wanted}
         clusters = columns["cluster"]
         tail = quantiles(columns["tail"], tails, clusters=clusters) if "tail" in columns else ()
+        tail = tuple(_from_the_median_on(one) for one in tail)
         latency = quantiles(columns["latency_ns"], levels, clusters=clusters)
         found.append(Percentiles(group, latency, tail, clusters.size))
     return tuple(found)
+
+
+def _from_the_median_on(tail: Quantile) -> Quantile:
+    """A multiple of the median is 1 or more, whatever few launches make of its interval."""
+    value, low, high = (max(bound, 1.0) if tail.enough else bound for bound in (tail.value, tail.low, tail.high))
+    return dataclasses.replace(tail, value=value, low=low, high=high)

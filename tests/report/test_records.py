@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import nbformat
+import pyarrow as pa
 import pytest
 
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report import headlines, record_headlines
 from perfkit.report.notebook.records import RECORD_MIMETYPE, Record, read_records
+from perfkit.stats.hierarchical import Estimate
 from perfkit.workflows.analyse_result import Analysis
+from perfkit.workflows.bench_result import BenchResult
 from perfkit.workflows.replay_result import ReplayResult
 
 
@@ -31,6 +38,16 @@ def test_other_outputs_are_no_records() -> None:
     notebook = notebook_with()
     notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="hello")]
     assert read_records(notebook) == ()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"name": "edge", "value": 1.0, "later": 1}, {"name": "edge"}, ["edge"], {"name": "edge", "value": [1]},
+            {"name": "edge", "value": 1.0, "unit": ["ns"]}, {"name": "edge", "value": 1.0, "low": "0"}]
+)  # fmt: skip
+def test_what_is_no_record_is_left_out(odd: object) -> None:
+    notebook = notebook_with(Record("winner", "uds"))
+    notebook.cells[0].outputs.insert(0, nbformat.v4.new_output("display_data", data={RECORD_MIMETYPE: odd}))
+    assert read_records(notebook) == (Record("winner", "uds"),)
 
 
 def test_figures_are_shown_in_their_unit() -> None:
@@ -68,9 +85,66 @@ def test_results_have_headline_figures_each_under_one_name(
     error = CompositionError(0.1, 0.2, 12, ())
     names = [one.name for result in (fitted, analysis, replay, error) for one in headlines(result)]
     assert len(set(names)) == len(names)
-    assert {"uds up to", "transfers", "uds: even at", "uds: p95", "regret, uds", "composition error"} <= set(names)
+    of_analysis = {"transfers", "uds: fixed cost equals bytes at", "uds: p95 over the median"}
+    assert {"uds up to", "regret, uds", "composition error, median"} | of_analysis <= set(names)
     assert headlines(fitted) == headlines(fitted.ranges())
-    assert [str(one) for one in headlines(fitted)][:2] == ["taken at 1KiB: uds", "taken at 1MiB: shm_pool"]
+
+
+def test_verdicts_say_what_the_intervals_mean(fitted: Fit, analysis: Analysis) -> None:
+    first, last = fitted.ranges()
+    records = {one.name: one for one in (*headlines(fitted), *headlines(analysis), *headlines(run_with(RATIOS)))}
+    verdicts = {name: one.verdict for name, one in records.items()}
+    assert verdicts["taken at 1KiB"] == "surely uds"
+    assert verdicts["taken at 1MiB"] == "surely shm_pool"
+    assert verdicts["uds up to"] == "sharp"
+    assert verdicts["uds: p95 over the median"] == "precise"
+    assert verdicts["uds: fixed cost equals bytes at"] == "sharp"
+    assert [verdicts[name] for name in RATIOS] == ["clearly above 1", "clearly below 1", "not clearly off 1", "vague"]
+    assert (records["lost"].low, records["lost"].high) == (None, None)
+
+    wide = dataclasses.replace(first, crossover=(500.0, 50_000.0))
+    verdicts = {one.name: one.verdict for one in headlines((wide, last))}
+    assert (verdicts["uds up to"], verdicts["taken at 1KiB"]) == ("blurred", "close to an edge")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "interval"),
+    [
+        (0.9e6, 1.2e6, "precise", "900us to 1.2ms"),
+        (0.4e6, 2.5e6, "rough", "400us to 2.5ms"),
+        (3e-7, 1.21e10, "vague", ""),
+        (0.0, math.inf, "vague", ""),
+    ],
+)
+def test_a_median_whose_interval_says_nothing_has_none(low: float, high: float, verdict: str, interval: str) -> None:
+    setting = {"stage": "transport", "temperature": "warm", "placement": "copied", "touched": False, "in_flight": 1}
+    summary = SimpleNamespace(
+        **setting, signalling="uds", method="uds", payload_bytes=1024, latency_ns=Estimate(1e6, low, high, 30, 3)
+    )
+    record = next(one for one in headlines(run_with({}, summary)) if one.name == "uds at 1KiB: median")
+    assert (record.verdict, record.interval_text) == (verdict, interval)
+
+
+def test_a_fixed_cost_that_bytes_never_reach_is_said_in_words(analysis: Analysis) -> None:
+    never = dataclasses.replace(analysis.dominance[0], even_bytes=math.inf, even_high=math.inf)
+    record = headlines(dataclasses.replace(analysis, dominance=(never,)))[1]
+    assert (record.value, record.verdict) == ("no size", "the fixed cost dominates")
+
+
+RATIOS = {
+    "far": Estimate(65, 59, 71, 45, 5),
+    "gained": Estimate(0.5, 0.4, 0.6, 45, 5),
+    "near": Estimate(1.02, 1.01, 1.04, 45, 5),
+    "lost": Estimate(6.67, 9e-5, 5e5, 45, 5),
+}
+
+
+def run_with(ratios: dict[str, Estimate], *summaries: Any) -> BenchResult:
+    run = object.__new__(BenchResult)  # the measured rest has no part in this
+    values = {"observations": pa.table({"n": [1]}), "launches": 3, "seconds": 1.0, "status": "complete"}
+    for name, value in (values | {"ratios": ratios, "summaries": summaries}).items():
+        object.__setattr__(run, name, value)
+    return run
 
 
 def test_a_method_that_is_taken_twice_has_two_edges(fitted: Fit) -> None:

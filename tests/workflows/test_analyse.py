@@ -96,6 +96,15 @@ def test_tails_do_not_depend_on_the_mixture_of_sizes() -> None:
     assert found.tail[0].low * 0.99 <= expected <= found.tail[0].high * 1.01
 
 
+def test_no_tail_is_shorter_than_the_median_whatever_two_launches_make_of_its_interval() -> None:
+    calm, busy = transfers({"uds": (20_000, 0.0)}, launches=2, sends=60).partition_by("launch")
+    restless = busy.with_columns(pl.col("latency_ns") * (1 + 40 * (pl.int_range(pl.len()) % 9 == 0)))
+    analysis = analyse(joined(calm, restless))
+    tail = analysis.percentiles[0].tail[0]
+    assert (tail.enough, tail.low) == (True, 1.0)
+    assert "(vague)" in str(analysis.tail_table())
+
+
 @pytest.mark.parametrize(
     ("dimension", "value"),
     [("in_flight", 16), ("placement", "in_place"), ("temperature", "cold"), ("touched", True), ("signalling", "grpc")],

@@ -6,13 +6,15 @@ Every name stands once in a notebook, so that the figures of two runs of it can 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from perfkit.engine.ranges import range_at
+from perfkit.engine.ranges import Range, range_at
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report.notebook.records import Record, record
+from perfkit.stats.vague import is_vague
 from perfkit.units import format_bytes
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.bench_result import BenchResult
@@ -23,6 +25,16 @@ __all__ = ["headlines", "record_headlines"]
 
 _REFERENCE_BYTES = (2**10, 2**20)
 """Sizes that every preset measures."""
+
+# People are told when a verdict changes, so each is wide: an interval over a few launches is itself noisy.
+_PRECISE = 2.0
+"""An interval that spans less than this factor is precise."""
+_SHARP = 4.0
+"""An edge whose interval spans less than this factor is sharp."""
+_NEAR_ONE = 1.1
+"""A ratio is clear of 1 when its whole interval is beyond this factor."""
+_ADDS_UP = 0.25
+"""Parts add up when half of the cases are nearer than this to what was measured whole."""
 
 
 def record_headlines(*results: Any) -> None:
@@ -54,7 +66,7 @@ def headlines(result: Any) -> tuple[Record, ...]:
         InputError: the result is none of these.
 
     >>> [one.name for one in headlines(CompositionError(0.1, 0.2, 12, ()))]
-    ['composition error']
+    ['composition error, median']
     """
     return tuple(_headlines(result))
 
@@ -73,24 +85,26 @@ def _of_bench(run: BenchResult) -> Iterator[Record]:
     for one in run.summaries:
         plain = one.stage == "transport" and one.temperature == "warm" and one.placement == "copied" and not one.touched
         if plain and one.in_flight == 1 and one.signalling == "uds" and one.payload_bytes in _REFERENCE_BYTES:
-            latency = one.latency_ns
-            name = f"{one.method} at {format_bytes(one.payload_bytes)}"
-            yield Record(name, latency.value, latency.low, latency.high, "ns", "median")
+            yield _measured(f"{one.method} at {format_bytes(one.payload_bytes)}: median", one.latency_ns, "ns")
     for name, ratio in run.ratios.items():
-        yield Record(name.replace("_", " "), ratio.value, ratio.low, ratio.high, "x")
+        yield Record(name.replace("_", " "), ratio.value, *_told(ratio), unit="x", verdict=_against_one(ratio))
 
 
 @_headlines.register
 def _of_analysis(analysis: Analysis) -> Iterator[Record]:
     yield Record("transfers", analysis.quality.transfers)
     for one in analysis.dominance:
-        name = f"{one.method}: even at"
-        yield Record(name, one.even_bytes, one.even_low, one.even_high, "bytes", "fixed cost equals bytes")
+        name = f"{one.method}: fixed cost equals bytes at"
+        if math.isinf(one.even_bytes):
+            yield Record(name, "no size", verdict="the fixed cost dominates")
+        else:
+            width = _width_verdict(one.even_low, one.even_high)
+            yield Record(name, one.even_bytes, one.even_low, one.even_high, "bytes", width)
     for group in analysis.percentiles:
         tail = group.tail[0]
         if tail.enough:
             name = " ".join(map(str, group.group.values())) or "all"
-            yield Record(f"{name}: {tail.name}", tail.value, tail.low, tail.high, "x", "of the median")
+            yield _measured(f"{name}: {tail.name} over the median", tail, "x")
 
 
 @_headlines.register
@@ -101,20 +115,21 @@ def _of_fit(fit: Fit) -> Iterator[Record]:
 @_headlines.register
 def _of_ranges(ranges: tuple) -> Iterator[Record]:  # type: ignore[type-arg]  # singledispatch takes plain classes
     for size in _REFERENCE_BYTES if ranges else ():
-        yield Record(f"taken at {format_bytes(size)}", range_at(ranges, size).method)
+        yield Record(f"taken at {format_bytes(size)}", range_at(ranges, size).method, verdict=_choice(ranges, size))
     seen: dict[str, int] = {}
     for one in ranges:
         seen[one.method] = seen.get(one.method, 0) + 1
         if one.crossover:
             again = f" (range {seen[one.method]})" if seen[one.method] > 1 else ""
             low, high = one.crossover
-            yield Record(f"{one.method} up to{again}", one.end_bytes, low, high, "bytes")
+            yield Record(f"{one.method} up to{again}", one.end_bytes, low, high, "bytes", _width_verdict(low, high))
 
 
 @_headlines.register
 def _of_composition(error: CompositionError) -> Iterator[Record]:
     if error.n:
-        yield Record("composition error", 100 * error.p50, unit="%", verdict="of half of the cases")
+        verdict = "the parts add up" if error.p50 < _ADDS_UP else "the parts do not add up"
+        yield Record("composition error, median", 100 * error.p50, unit="%", verdict=verdict)
 
 
 @_headlines.register
@@ -124,7 +139,7 @@ def _of_publication(result: PublishResult) -> Iterator[Record]:
     if result.not_published:
         yield Record("not published", result.not_published)
     for effect in result.effects:
-        yield Record(f"cost on {effect.workload}", effect.value, effect.low, effect.high, "x", effect.verdict)
+        yield Record(f"cost on {effect.workload}", effect.value, *_told(effect), unit="x", verdict=effect.verdict)
 
 
 @_headlines.register
@@ -133,3 +148,39 @@ def _of_replay(replay: ReplayResult) -> Iterator[Record]:
         tuned = setting.tuned
         name = f"regret, {setting.name}"
         yield Record(name, 100 * tuned.value, 100 * tuned.low, 100 * tuned.high, "%", setting.verdict)
+
+
+def _measured(name: str, estimate: Any, unit: str) -> Record:
+    """A duration or a ratio; where its interval says nothing, that instead of bounds nobody can mean."""
+    low, high = _told(estimate)
+    if low is None or high is None:
+        return Record(name, estimate.value, unit=unit, verdict="vague")
+    verdict = "precise" if high < _PRECISE * low else "rough"
+    return Record(name, estimate.value, low, high, unit, verdict)
+
+
+def _told(estimate: Any) -> tuple[float | None, float | None]:
+    """The interval of an estimate, where it says anything."""
+    if is_vague(estimate.value, estimate.low, estimate.high):
+        return None, None
+    return estimate.low, estimate.high
+
+
+def _against_one(ratio: Any) -> str:
+    if is_vague(ratio.value, ratio.low, ratio.high):
+        return "vague"
+    if ratio.low > _NEAR_ONE:
+        return "clearly above 1"
+    return "clearly below 1" if ratio.high < 1 / _NEAR_ONE else "not clearly off 1"
+
+
+def _width_verdict(low: float, high: float) -> str:
+    return "sharp" if low > 0 and high < _SHARP * low else "blurred"
+
+
+def _choice(ranges: Sequence[Range], size: int) -> str:
+    """Names the method, so that another one counts as another verdict: unless the size may lie beyond an edge."""
+    edges = [one.crossover for one in ranges if one.crossover]
+    if any(low <= size <= high for low, high in edges):
+        return "close to an edge"
+    return f"surely {range_at(ranges, size).method}"
