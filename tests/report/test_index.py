@@ -248,4 +248,48 @@ def test_a_page_of_a_run_says_what_it_was_made_from_and_how_to_run_it_again(tmp_
         assert told in text
     assert "perfkit run --again reports/20260101" in text
     assert "perfkit run quick --as-of reports/20260101" in text
+    assert "The figures of 30_tune again" in text
     assert str(tmp_path) not in text
+
+
+def test_a_run_that_measured_says_which_notebooks_can_be_computed_again(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    readers = [NotebookResult(name, "complete", versions={"transfers": 12}) for name in ("20_analysis", "30_tune")]
+    run = keep_run(folder, "20260101", "complete", notebooks=(NotebookResult("10_benchmark", "complete"), *readers))
+    for one in readers:
+        (run.report_path / f"{one.name}.ipynb").write_text(json.dumps({"source": ["versions = ''\n"]}))
+    write_site(folder, NOW)
+    text = (run.report_path / "index.html").read_text()
+    for pipeline, name in (("tune", "30_tune"), ("analyse", "20_analysis")):
+        said, command = f"The figures of {name} again", f"perfkit run {pipeline} --as-of reports/20260101"
+        assert text.index(said) < text.index(command)
+    assert "10_benchmark again" not in text
+
+
+def test_a_huge_error_stands_on_the_page_of_its_run_once(tmp_path: Path) -> None:
+    error = "ValueError: no such size\n" + "a long story\n" * 500
+    keep_run(tmp_path, "20260101", "failed", error=error)
+    write_site(tmp_path, NOW)
+    text = (tmp_path / "20260101" / "index.html").read_text()
+    assert text.count("no such size") == 2
+    assert text.count("a long story") == 500
+
+
+def test_after_a_good_run_without_figures_index_and_page_have_nothing_to_compare_with(tmp_path: Path) -> None:
+    def figure(value: float) -> tuple[NotebookResult, ...]:
+        return (NotebookResult("30_tune", "complete", records=(Record("edge", value, value, value),)),)
+
+    keep_run(tmp_path, "20260101", "complete", started_at=days_ago(3), notebooks=figure(1.0))
+    keep_run(tmp_path, "20260102", "complete", started_at=days_ago(2), notebooks=())
+    keep_run(tmp_path, "20260103", "complete", started_at=days_ago(1), notebooks=figure(2.0))
+    newest = index_of(tmp_path).partition('<tr data-status="complete">')[2].partition("</tr>")[0]
+    assert '<td class="number"></td><td class="wide">abc1234' in newest
+    assert "no figure can be compared" in (tmp_path / "20260103" / "index.html").read_text()
+
+
+def test_a_tile_counts_the_runs_of_its_line(tmp_path: Path) -> None:
+    for number, value in enumerate((float("inf"), "none", 2.0, 3.0)):
+        notebook = NotebookResult("30_tune", "complete", records=(Record("edge", value), Record("winner", "uds")))
+        keep_run(tmp_path, f"2026010{number}", "complete", started_at=days_ago(9 - number), notebooks=(notebook,))
+    assert "first of 2 runs<br>2<" in index_of(tmp_path)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
 from perfkit.report.results import PipelineResult
 from perfkit.report.running.recomputing import VERSIONS_PARAMETER
 
-__all__ = ["again_command", "as_of_command"]
+__all__ = ["Recomputing", "again_command", "recomputings"]
 
 _BEGINNING_BYTES = 2**16
+_READERS = {"30_tune": "tune", "20_analysis": "analyse"}
+"""Pipelines of perfkit itself that do not measure, by their only notebook."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recomputing:
+    """Computes figures again from the data that a run read.
+
+    Args:
+        command: what to type.
+        notebooks: those that it computes again, of those of the run.
+    """
+
+    command: str
+    notebooks: tuple[str, ...]
 
 
 def again_command(run: PipelineResult) -> str:
@@ -17,19 +33,21 @@ def again_command(run: PipelineResult) -> str:
     return f"perfkit run --again {_place(run)}"
 
 
-def as_of_command(run: PipelineResult) -> str:
-    """Computes the figures again from the data that the run read; empty where its notebooks only measured.
+def recomputings(run: PipelineResult) -> tuple[Recomputing, ...]:
+    """What computes the figures again from the data that the run read; empty where its notebooks only measured.
 
-    A notebook that measures has no parameter for what it reads.
+    A notebook that measures has no parameter for what it reads, and its pipeline cannot be run on earlier data: the
+    notebooks of it that read are computed by pipelines of their own.
     """
-    readers = [one.name for one in run.notebooks if one.versions and _reads(run, one.page_name)]
-    if not readers:
-        return ""
-    if all(one.name in readers for one in run.notebooks):
-        return f"perfkit run {shlex.quote(run.pipeline)} --as-of {_place(run)}"
-    pipelines = {"30_tune": "tune", "20_analysis": "analyse"}  # those of perfkit itself that do not measure
-    pipeline = next((pipeline for name, pipeline in pipelines.items() if name in readers), "")
-    return f"perfkit run {pipeline} --as-of {_place(run)}" if pipeline else ""
+    names = tuple(dict.fromkeys(one.name for one in run.notebooks))
+    readers = tuple(dict.fromkeys(one.name for one in run.notebooks if one.versions and _reads(run, one.page_name)))
+    if readers and readers == names:
+        return (Recomputing(f"perfkit run {shlex.quote(run.pipeline)} --as-of {_place(run)}", readers),)
+    return tuple(
+        Recomputing(f"perfkit run {pipeline} --as-of {_place(run)}", (name,))
+        for name, pipeline in _READERS.items()
+        if name in readers
+    )
 
 
 def _place(run: PipelineResult) -> str:

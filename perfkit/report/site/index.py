@@ -11,7 +11,7 @@ from typing import Any
 from perfkit.report.notebook.records import Record
 from perfkit.report.site.changes import FigureKey, count_notable, figures_of
 from perfkit.report.site.runs import KeptRun
-from perfkit.report.site.sparkline import sparkline
+from perfkit.report.site.sparkline import drawable, sparkline
 from perfkit.report.site.standing import GRACE, Standing
 from perfkit.report.site.templating import read_template, render
 
@@ -85,7 +85,7 @@ def _rows(runs: Sequence[KeptRun]) -> list[tuple[KeptRun, str]]:
     for one in reversed(runs):
         figures = figures_of(one.run) if one.is_good else {}
         rows.append((one, str(count_notable(earlier, figures)) if earlier and figures else ""))
-        earlier = figures or earlier
+        earlier = figures if one.is_good else earlier  # also without figures: the run's page compares with the same
     return rows[::-1]
 
 
@@ -109,9 +109,9 @@ def _figures(standing: Standing) -> list[_Figure]:
     ranked.sort(key=lambda one: one[:2])
     shown = []
     for index, (*_, kept, title, over) in enumerate(ranked):
-        alike = [one for one in over if one.unit == kept.unit]
+        alike = drawable(one for one in over if one.unit == kept.unit)
         drawing = sparkline(alike) if index < _SHOWN_FIGURES else ""
-        shown.append(_Figure(kept, title, drawing, alike[0].value_text, len(alike)))
+        shown.append(_Figure(kept, title, drawing, alike[0].value_text if alike else "", len(alike)))
     return shown
 
 

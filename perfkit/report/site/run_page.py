@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from perfkit.report.results import NotebookResult, PipelineResult
 from perfkit.report.site.changes import changes_between
 from perfkit.report.site.changes_view import changes_html
-from perfkit.report.site.commands import again_command, as_of_command
+from perfkit.report.site.commands import again_command, recomputings
 from perfkit.report.site.runs import KeptRun
 from perfkit.report.site.templating import read_template, render
 
@@ -66,7 +66,7 @@ def run_html(kept: KeptRun, neighbours: Neighbours, key: str) -> str:
         figures=[one for one in run.notebooks if one.records],
         versions=_versions(run),
         again=again_command(run),
-        as_of=as_of_command(run) if run.status != "running" else "",
+        recomputings=recomputings(run) if run.status != "running" else (),
         script=read_template("copy.js") + read_template("ages.js"),
     )
 

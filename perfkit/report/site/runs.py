@@ -12,7 +12,7 @@ from perfkit.errors import InputError, UnknownNameError
 from perfkit.report.results import RUN_FILE, PipelineResult, read_run
 from perfkit.report.site.changes import last_good_before
 
-__all__ = ["LATEST", "LOST", "KeptRun", "find_kept_run", "find_last_good", "read_runs", "started"]
+__all__ = ["LATEST", "LOST", "KeptRun", "find_kept_run", "find_last_good", "first_line", "read_runs", "started"]
 
 LATEST = "latest"
 LOST = "lost"
@@ -55,7 +55,7 @@ class KeptRun:
     def errors(self) -> list[str]:
         """The first line of what went wrong, by notebook."""
         return [
-            f"{one.title}: {_first_line(one.error) or one.status}"
+            f"{one.title}: {first_line(one.error) or one.status}"
             for one in self.run.notebooks
             if one.status not in ("complete", "not run")
         ] or (["its process is gone: it was killed, or the machine went down"] if self.run.status == LOST else [])
@@ -149,6 +149,7 @@ def _is_under_way(folder: Path) -> bool:
     return is_under_way(folder)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """The beginning of an error, for a table; its page has all of it."""
     line = text.strip().split("\n", 1)[0]
     return line if len(line) <= _ERROR_LENGTH else f"{line[:_ERROR_LENGTH].rstrip()} …"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from perfkit.report.notebook.records import Record
 
-__all__ = ["sparkline"]
+__all__ = ["drawable", "sparkline"]
 
 _WIDTH, _HEIGHT, _EDGE = 160, 36, 4
 
@@ -22,7 +22,7 @@ def sparkline(records: Sequence[Record]) -> str:
     Returns:
         An SVG with a text alternative; empty where fewer than two of them are finite numbers.
     """
-    kept = [one for one in records if not isinstance(one.value, str) and math.isfinite(one.value)]
+    kept = drawable(records)
     if len(kept) < 2:
         return ""
     values = [float(one.value) for one in kept]
@@ -43,6 +43,11 @@ def sparkline(records: Sequence[Record]) -> str:
         f'<svg class="spark" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(_told(kept))}">'
         f'{band}<polyline points="{line}"/><circle cx="{end_x}" cy="{end_y}" r="3"/></svg>'
     )
+
+
+def drawable(records: Iterable[Record]) -> list[Record]:
+    """Those whose value is a finite number."""
+    return [one for one in records if not isinstance(one.value, str) and math.isfinite(one.value)]
 
 
 def _told(kept: Sequence[Record]) -> str:

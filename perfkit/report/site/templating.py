@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfkit.report.site.changes import moment
+from perfkit.report.site.runs import first_line
 from perfkit.tables import sentence_html
 from perfkit.units import format_bytes, format_duration
 
@@ -57,6 +58,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_SITE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["first_line"] = first_line
     environment.filters["moment"] = moment
     environment.filters["prose"] = lambda sentence: sentence_html(sentence[:1].upper() + sentence[1:])
     environment.filters["duration"] = lambda seconds: format_duration(seconds * 1e9)
