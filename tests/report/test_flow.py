@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from perfkit.errors import InputError
 from perfkit.report import run_pipeline
-from perfkit.report.notebook.records import Record
+from perfkit.report.notebook.records import RECORD_MIMETYPE, Record
 from perfkit.report.results import NotebookResult, PipelineResult, read_run
 from perfkit.report.running import one_notebook, runner
 from perfkit.report.running.process import Limits, Outcome
@@ -137,3 +138,36 @@ def test_a_page_that_cannot_be_made_is_noted_and_one_that_finds_no_room_fails_th
     assert "its page could not be written: TypeError: a mistake of ours; the executed notebook is there" in noted.notes
     full = one_notebook.run_step(run, step, Limits(1.0), 0, lambda *_: None)
     assert (full.status, full.error) == ("failed", "[Errno 28] No space left on device")
+
+
+def test_a_notebook_that_never_began_reports_nothing_that_a_person_saw_in_it_earlier(tmp_path: Path) -> None:
+    output = nbformat.v4.new_output("display_data", data=Record("published version", 7)._repr_mimebundle_())
+    cell = nbformat.v4.new_code_cell("record(…)", outputs=[output], execution_count=3)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "source.ipynb")
+    read = one_notebook._read_executed(tmp_path / "absent.ipynb", tmp_path / "source.ipynb")
+    assert [(one.source, one.outputs, one.execution_count) for one in read.cells] == [("record(…)", [], None)]
+
+
+def test_an_odd_display_is_noted_and_a_mistake_of_ours_fails_the_notebook_alone(
+    write_notebook: WriteNotebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = nbformat.v4.new_output("display_data", data={RECORD_MIMETYPE: {"later": 1}, "text/plain": "x"})
+    executed = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("assert 1", outputs=[odd])])
+    nbformat.write(executed, tmp_path / "30_tune.ipynb")
+    step = Step(write_notebook("30_tune", ["assert 1"]), "30_tune", {}, {}, {})
+    run = PipelineResult(
+        "x", "tune", "running", "2026-11-20T12:00:00+00:00", 0.0, tmp_path, Path("t"), None, {}, "", ()
+    )
+    monkeypatch.setattr(one_notebook, "run_process", lambda *_: nullcontext(Outcome("complete")))
+    noted = one_notebook.run_step(run, step, Limits(1.0), 0, lambda *_: None)
+    assert (noted.status, noted.records) == ("complete", ())
+    assert any("1 figure that it recorded cannot be read" in note for note in noted.notes)
+
+    def read_records(notebook: object) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(one_notebook, "read_records", read_records)
+    failed = one_notebook.run_step(run, step, Limits(1.0), 0, lambda *_: None)
+    assert failed.status == "failed"
+    assert "what it left could not be read: TypeError: a mistake of ours" in failed.error
+    assert "a mistake of ours" in (tmp_path / "30_tune.html").read_text()

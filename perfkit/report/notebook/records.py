@@ -123,7 +123,20 @@ def record(
 
 
 def read_records(notebook: Any) -> tuple[Record, ...]:
-    """The records of an executed notebook (an nbformat node), in the order of its cells."""
+    """The records of an executed notebook (an nbformat node), in the order of its cells.
+
+    What stands among them and is no record, such as one of another version of perfkit, is left out.
+    """
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     kept = [output.data[RECORD_MIMETYPE] for output in outputs if RECORD_MIMETYPE in output.get("data", {})]
-    return tuple(Record(**plain) for plain in kept)
+    return tuple(record for record in map(_read_record, kept) if record is not None)
+
+
+def _read_record(plain: Any) -> Record | None:
+    try:
+        read = Record(**plain)
+    except (TypeError, InputError):
+        return None
+    texts, bounds = (read.name, read.unit, read.verdict), (read.low, read.high)
+    is_one = all(isinstance(text, str) for text in texts) and isinstance(read.value, str | int | float)
+    return read if is_one and all(bound is None or isinstance(bound, int | float) for bound in bounds) else None

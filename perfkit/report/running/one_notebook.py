@@ -15,10 +15,11 @@ from typing import Any
 from perfkit.errors import PerfkitError, ReportError
 from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
 from perfkit.report.notebook.lake_versions import read_versions
-from perfkit.report.notebook.records import Record, read_records
+from perfkit.report.notebook.records import RECORD_MIMETYPE, Record, read_records
 from perfkit.report.results import NotebookResult, PipelineResult
 from perfkit.report.running.process import Limits, Outcome, run_process
 from perfkit.report.running.steps import Step
+from perfkit.tables import plural
 
 __all__ = ["load_page_writer", "run_step"]
 
@@ -44,6 +45,27 @@ def run_step(
     """
     began = time.monotonic()
     target = run.report_path / f"{step.page}.ipynb"
+    try:
+        return _run_attempts(run, step, target, limits, retries, tell)
+    except Exception as error:  # noqa: BLE001 - one odd notebook must not take the whole run with it
+        said = f"what it left could not be read: {type(error).__name__}: {error}; the executed notebook is there"
+        page = step.page if step.page != step.name else ""
+        seconds = round(time.monotonic() - began, 1)
+        result = NotebookResult(step.name, "failed", seconds, error=said, point=step.point, page=page)
+        with contextlib.suppress(Exception):  # without a page the index still says what happened
+            result = _write_page(run, result, _read_executed(target, step.source), step)
+        return result
+
+
+def _run_attempts(
+    run: PipelineResult,
+    step: Step,
+    target: Path,
+    limits: Limits,
+    retries: int,
+    tell: Callable[[int, float], None],
+) -> NotebookResult:
+    began = time.monotonic()
     notes: list[str] = []
     attempt = 0
     while True:
@@ -99,7 +121,7 @@ def _as_result(step: Step, outcome: Outcome, notebook: Any, seconds: float) -> N
         page=step.page if step.page != step.name else "",
         own_seconds=outcome.own_seconds,
         peak_memory_bytes=outcome.peak_memory_bytes,
-        notes=(*outcome.notes, *doubts),
+        notes=(*outcome.notes, *_left_out(notebook, records), *doubts),
     )
 
 
@@ -123,9 +145,14 @@ def _read_executed(target: Path, source: Path) -> Any:
     load_page_writer()
     import nbformat
 
-    for file in (target, source):  # the source where it ended before its first cell
-        with contextlib.suppress(Exception):  # whatever is wrong with a notebook: its page says why it failed
-            return nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(Exception):  # whatever is wrong with a notebook: its page says why it failed
+        return nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(Exception):  # it ended before its first cell
+        notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+        for cell in notebook.cells:
+            if cell.cell_type == "code":  # what a person saw in it earlier is no figure of this run
+                cell.outputs, cell.execution_count = [], None
+        return notebook
     title = nbformat.v4.new_markdown_cell(f"# {source.stem}")  # type: ignore[no-untyped-call]
     return nbformat.v4.new_notebook(cells=[title])  # type: ignore[no-untyped-call]
 
@@ -156,6 +183,14 @@ def _doubts(notebook: Any, records: tuple[Record, ...]) -> list[str]:
     if not records:
         doubts.append("it recorded no figure: nothing can be compared with other runs")
     return doubts
+
+
+def _left_out(notebook: Any, records: tuple[Record, ...]) -> list[str]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    odd = sum(RECORD_MIMETYPE in output.get("data", {}) for output in outputs) - len(records)
+    if not odd:
+        return []
+    return [f"{plural(odd, 'figure')} that it recorded cannot be read, and is left out; use `report.record`"]
 
 
 def _write_page(run: PipelineResult, result: NotebookResult, notebook: Any, step: Step) -> NotebookResult:
