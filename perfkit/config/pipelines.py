@@ -45,6 +45,7 @@ _KEYS = (
 )
 _NOTIFY_KEYS = ("on", "webhook", "email")
 _EMAIL_KEYS = ("to", "sender", "server", "security", "user", "password_variable")
+_NOT_SHOWN = "; what it is now is not shown here, for whoever has the address can write to it"
 _DAY_NS = 86_400 * 10**9
 
 
@@ -186,7 +187,9 @@ def _schedule(source: Source, full_name: str, table: Mapping[str, Any]) -> str:
 
 
 def _notify(source: Source, full_name: str, pipeline: Mapping[str, Any]) -> NotifySettings:
-    table = source.table(pipeline, full_name, "notify")
+    if not isinstance(pipeline["notify"], dict):
+        source.refuse(full_name, "notify", f": must be a table, written as [{full_name}.notify]{_NOT_SHOWN}")
+    table = pipeline["notify"]
     full_name = f"{full_name}.notify"
     source.refuse_unknown(full_name, table, _NOTIFY_KEYS)
     on = NotifySettings().on
@@ -195,9 +198,10 @@ def _notify(source: Source, full_name: str, pipeline: Mapping[str, Any]) -> Noti
     for event in on:
         if event not in NOTIFY_ON:
             source.refuse(full_name, "on", f": {UnknownNameError('event', event, NOTIFY_ON)}")
-    webhook = _text(source, full_name, table, "webhook", "")
-    if webhook and not webhook.startswith(("http://", "https://")):
-        source.refuse(full_name, "webhook", f" == {shown(webhook)}; must begin with http:// or https://")
+    webhook = table.get("webhook", "")
+    is_address = isinstance(webhook, str) and webhook.startswith(("http://", "https://")) and webhook.isprintable()
+    if webhook != "" and not is_address:
+        source.refuse(full_name, "webhook", f": must be text that begins with http:// or https://{_NOT_SHOWN}")
     email = _email(source, full_name, table) if "email" in table else None
     if not webhook and email is None:
         source.refuse(full_name, "", ": says nobody to tell; add webhook = 'https://…' or an email table")

@@ -92,6 +92,24 @@ def test_a_mistake_is_refused_with_its_line(tmp_path: Path, text: str, line: int
     assert load_perfkit_toml(path).mode == "decide"  # a service goes on
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "notify.webhook = 'hooks.example.com/SECRET'",
+        'notify.webhook = "https://hooks.example.com/\\nSECRET"',
+        "notify.webhook = ['https://hooks.example.com/SECRET']",
+        "notify.webhook = https://hooks.example.com/SECRET",
+        "notify = 'https://hooks.example.com/SECRET'",
+        "notify.webhok = 'https://hooks.example.com/SECRET'",
+    ],
+)
+def test_an_address_that_opens_a_channel_is_in_no_message(tmp_path: Path, line: str) -> None:
+    """The index of reports shows the message, and people pass it on."""
+    with pytest.raises(ConfigError) as caught:
+        load_pipelines(written(tmp_path, f"{BARE}{line}\n"))
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_parameter_stands_in_the_grid_or_among_the_parameters(tmp_path: Path) -> None:
     twice = f"{BARE}[pipelines.nightly.parameters]\npreset = 'quick'\n[pipelines.nightly.grid]\npreset = ['full']\n"
     with pytest.raises(ConfigError, match="stands among the parameters, too"):
