@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from perfkit.learn import Fit
+from perfkit.learn import Fit, fit
 from perfkit.report import explore_latency, explore_profile, explore_stages, explore_tails
 from perfkit.report.bundles import bundle
 from perfkit.report.widgets.controls import toggle
@@ -63,6 +64,18 @@ def test_an_edge_from_near_shows_single_sends_and_says_where_it_may_be(observati
     explorer.controls["methods"].value = ("grpc",)  # which has no edge
     assert list(dict(explorer.controls["edge"].widget.options)) == ["the whole range"]
     assert "grpc at every size" in shown(explorer, "sentence").value
+
+
+def test_a_setting_without_a_choice_is_the_one_that_was_measured(observations: pa.Table) -> None:
+    """Which need not be one in flight and announced over a socket."""
+    over_grpc = observations.filter((pc.field("signalling") == "grpc") & (pc.field("method") != "grpc"))
+    busy = over_grpc.append_column("in_flight", pa.array([16] * over_grpc.num_rows))
+    fitted = fit(busy)
+    explorer = explore_latency(busy, fitted.curves)
+    assert not {"perfkit-signalling", "perfkit-in-flight"} & classes(explorer)
+    assert "shm_pool" in shown(explorer, "sentence").value
+    assert "uds → shm_pool at " in str(dict(explorer.controls["edge"].widget.options))
+    assert "shm_pool (" in shown(explore_latency(busy), "sentence").value
 
 
 def test_a_pool_brings_its_goal_and_methods(observations: pa.Table, fitted: Fit, tmp_path: Path) -> None:

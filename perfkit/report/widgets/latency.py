@@ -100,19 +100,27 @@ class _Source:
         """Measured methods, as the legend orders them."""
         return tuple(method_styles(self._distinct("method")))
 
+    @functools.cached_property
+    def signallings(self) -> tuple[str, ...]:
+        """How shared memory was announced; as a socket does where none was measured."""
+        zero_copy = self.observations.filter(pc.field("method").isin(ZERO_COPY_FAMILY))
+        return tuple(_distinct(zero_copy, "signalling")) or ("uds",)
+
+    @functools.cached_property
+    def loads(self) -> tuple[int, ...]:
+        """How many sends were under way at once, the smallest number first; one where nobody says."""
+        return tuple(sorted(self._distinct("in_flight"))) or (1,)
+
     def controls(self, goal: str, signalling: str) -> dict[str, Control]:
         """One control for everything that there is a choice of."""
         controls = {"sizes": size_range(self._distinct("payload_bytes") or [1]), "methods": _methods(self.methods)}
-        zero_copy = self.observations.filter(pc.field("method").isin(ZERO_COPY_FAMILY))
-        signallings = _distinct(zero_copy, "signalling")
-        if len(signallings) > 1:
-            names = {_SIGNALLING_NAMES.get(one, one): one for one in sorted(signallings, reverse=True)}
-            first = signalling if signalling in signallings else signallings[0]
+        if len(self.signallings) > 1:
+            names = {_SIGNALLING_NAMES.get(one, one): one for one in sorted(self.signallings, reverse=True)}
+            first = signalling if signalling in self.signallings else self.signallings[0]
             controls["signalling"] = toggle("announced over", names, first, "perfkit-signalling")
-        loads = sorted(self._distinct("in_flight"))
-        if len(loads) > 1:
-            named = {str(load): load for load in loads}
-            controls["in_flight"] = toggle("in flight", named, loads[0], "perfkit-in-flight")
+        if len(self.loads) > 1:
+            named = {str(load): load for load in self.loads}
+            controls["in_flight"] = toggle("in flight", named, self.loads[0], "perfkit-in-flight")
         if self.curves is None:
             return controls
         controls["goal"] = choice("goal", {name: name for name in GOALS}, goal, "perfkit-goal")
@@ -143,7 +151,9 @@ class _Source:
             return View(chart, fastest_verdict(self.observations, context, methods=methods, sizes=sizes))
         return View(chart, ranges_verdict(ranges))
 
-    def _context(self, *, methods: Sequence[str], signalling: str = "uds", in_flight: int = 1, **_: Any) -> Context:
+    def _context(self, *, methods: Sequence[str], signalling: str = "", in_flight: int = 0, **_: Any) -> Context:
+        """What is shown; what has no control has one value only, and it need not be the usual one."""
+        signalling, in_flight = signalling or self.signallings[0], in_flight or self.loads[0]
         return Context(available=tuple(methods), signalling=signalling, in_flight=in_flight)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - gone with the notebook that holds the explorer
