@@ -25,6 +25,7 @@ if preset == "leaves":
 if preset == "is killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if preset == "prints, draws and swallows":
+    os.system("setsid sleep 317 & echo $! > sleeper.pid")
     try: 1 / 0
     except ZeroDivisionError: pass
     for _ in range(20_000): print("x" * 999)
@@ -86,6 +87,7 @@ def test_each_kind_of_misbehaviour_is_named(write_notebook: WriteNotebook, in_pr
         assert "so far" in page
         assert len(page) < 3_000_000
     cut = notebooks["prints, draws and swallows"]
+    assert not Path("/proc", (in_project / "notebooks" / "sleeper.pid").read_text().strip()).exists()
     for note in (
         "19MiB of what its cell 4 printed was left out; print less, or into a file",
         "a chart or table of 2.86MiB in its cell 4 was left out",

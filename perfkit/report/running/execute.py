@@ -4,17 +4,20 @@
 it went leaves on standard output as another.
 
 The runner holds the other end of standard input: when it goes away, however it ends, this process stops the notebook's
-kernel and leaves.
+kernel and leaves. Nothing that the notebook started in the background is left then.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import json
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,9 @@ from typing import Any
 from perfkit.report.lean_imports import SLOW_FORMAT_CHECK, without
 
 __all__ = ["main"]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_END_S = 2.0
 
 
 def main(source: str, target: str) -> int:
@@ -40,11 +46,40 @@ def main(source: str, target: str) -> int:
     """
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with SIGINT ignored
         signal.signal(asked_to_stop, signal.default_int_handler)
+    _adopt_orphans()
     answer = os.dup(1)
     os.dup2(2, 1)  # the kernel inherits standard output: what it writes there belongs into the log
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_the_runner, daemon=True).start()
-    return _execute(source, target, asked["parameters"], asked["shutdown_s"], answer)
+    try:
+        return _execute(source, target, asked["parameters"], asked["shutdown_s"], answer)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is leaving
+        _end_descendants()
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what the kernel leaves behind; else that would belong to nobody, and to no memory limit."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # without it, what is still a descendant ends all the same
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_descendants() -> None:
+    import psutil
+
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):  # there is none any more
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        left = psutil.Process().children(recursive=True)
+        if not left:
+            return
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.005)  # what they started comes to this process now
 
 
 def _execute(source: str, target: str, parameters: dict[str, Any], shutdown_s: float, answer: int) -> int:
