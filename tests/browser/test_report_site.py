@@ -41,6 +41,7 @@ EARLIER = (
     Record("same", 4, 3, 5),
     Record("edge", 1.0, 1.0, 1.0),
     Record("edge", 8, 7, 9),
+    Record("constructor", 3, 2, 4, "x"),
     Record("halves", 8, 8, 8),
     Record("none yet", 0, 0, 1),
     Record("unit", 5, unit="ns"),
@@ -56,6 +57,7 @@ LATER = (
     Record("same", 4, 3, 5),
     Record("edge", 40.0, 30.0, 55.0),
     Record("edge", 8, 7, 9.5),
+    Record("constructor", 3.5, 2, 4, "x"),
     Record("halves", 9, 9, 9),
     Record("none yet", 2, 1.5, 3),
     Record("unit", 5, unit="bytes"),
@@ -133,7 +135,7 @@ def site(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.TempPath
     slow = NotebookResult("20_analysis", "timed out", 60.0, "stopped after 60 s", attempts=1)
     not_run = NotebookResult("30_tune", "not run")
     changed: dict[str, Any] = {
-        "parameters": {"preset": "full", "dry_run": False, "launches": 5},
+        "parameters": {"preset": "full", "dry_run": False, "launches": 5, "constructor": 'a "b"'},
         "fingerprint": {"cpu": "unknown", "kernel": "6.18", "perfkit": "0.2.0"},
         "installed": {"perfkit": "0.2.0", "polars": "1.20", "numpy": "2.1"},
     }
@@ -330,6 +332,14 @@ def test_the_browser_compares_as_python_does(site: Site, open_page: Callable[...
         assert said_by_the_page(page, site.runs[before], site.runs[after]) == said_by_python(page, changes)
     kinds = {one.kind for one in changes_between(site.runs["first"], site.runs["second"]).figures}
     assert len(kinds) == 7  # every kind of change is among them
+    forged = """([a, b]) => {
+        perfkitRuns[b].pages.at(-1).records[0].text = 'x" class="forged';
+        const shape = document.createElement("div");
+        shape.innerHTML = perfkitChanges(a, b).html;
+        return [shape.querySelectorAll(".forged").length, shape.querySelector("svg").getAttribute("aria-label")];
+    }"""
+    count, label = page.evaluate(forged, [site.runs["first"].run_id, site.runs["second"].run_id])
+    assert (count, 'after x" class="forged' in label) == (0, True)
 
 
 def test_two_runs_are_chosen_in_the_page_and_by_its_address(site: Site, open_page: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def test_the_sentence_names_what_changed_and_counts_the_rest() -> None:
     assert changes.to_plain()["changed"] == count_notable(figures_of(before), figures_of(after)) == 1
     assert "no clear change" in str(changes)
     assert changes_between(before, before).sentence.endswith("none of 4 figures changed clearly.")
+    assert changes_between(after, before).sentence.startswith("Against the run of 2026-01-02 03:00 UTC 1 of 3 figures")
     assert "no figure can be compared" in changes_between(run_of([], "20260101"), after).sentence
 
 
@@ -133,3 +135,5 @@ def test_the_last_good_run_is_the_newest_complete_one_of_the_same_report_before_
     runs = [newest, other, failed, later, good]
     assert last_good_before(later, runs) is good
     assert last_good_before(good, runs) is None
+    # The clock was set back between the two: the ids stay in order.
+    assert last_good_before(dataclasses.replace(later, started_at="2025-12-31T03:00:00+00:00"), runs) is good

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from perfkit.config.pipelines import NotifySettings
 from perfkit.report.notify import mail, webhook
 from perfkit.report.notify.message import Message, events_of, message_about, trial_message
-from perfkit.report.results import PipelineResult, read_run
-from perfkit.report.site.changes import last_good_before
+from perfkit.report.results import PipelineResult
+from perfkit.report.site.runs import find_last_good
 
 __all__ = ["notify_about", "send_test"]
 
@@ -29,9 +29,7 @@ def notify_about(run: PipelineResult, settings: NotifySettings, earlier: Pipelin
     Returns:
         What went wrong, a sentence each; empty when everybody was told, or there was nothing to tell.
     """
-    last_good = earlier
-    if earlier is not None and earlier.status != "complete":
-        last_good = _last_good(run)
+    last_good = earlier if earlier is None or earlier.status == "complete" else find_last_good(run)
     events, changes = events_of(run, earlier, last_good)
     told = tuple(event for event in events if event in settings.on)
     return _tell(message_about(run, told, changes), settings) if told else ()
@@ -48,17 +46,6 @@ def send_test(pipeline: str, settings: NotifySettings) -> tuple[str, ...]:
         What went wrong, a sentence each; empty when it was sent.
     """
     return _tell(trial_message(pipeline), settings)
-
-
-def _last_good(run: PipelineResult) -> PipelineResult | None:
-    for folder in sorted(run.report_path.parent.glob("*/"), reverse=True):
-        try:
-            found = last_good_before(run, [read_run(folder)])
-        except (OSError, KeyError, TypeError, ValueError):  # not a run, or one of another perfkit
-            continue
-        if found is not None:
-            return found
-    return None
 
 
 def _tell(message: Message, settings: NotifySettings) -> tuple[str, ...]:

@@ -132,12 +132,12 @@ class FigureChange:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunChanges:
-    """What changed from one run to a later one.
+    """What changed from one run to a later one; a person may compare them the other way round.
 
     Args:
         before: id of the earlier run.
         after: id of the later run.
-        before_at: when the earlier one started; ISO 8601, UTC.
+        before_at: when the one before started; ISO 8601, UTC.
         figures: in the order in which the later run recorded them, those that are gone last.
         warnings: what makes the two hard to compare: other parameters, another host, another perfkit.
     """
@@ -159,7 +159,7 @@ class RunChanges:
         if not self.figures:
             return f"Neither this run nor that of {moment(self.before_at)} recorded a figure."
         notable, compared = self.notable, self._compared()
-        since = f"Since the run of {moment(self.before_at)}"
+        since = f"{'Against' if self.before > self.after else 'Since'} the run of {moment(self.before_at)}"
         if notable:
             named = ", ".join(_brief(one) for one in notable[:_NAMED_IN_SENTENCE])
             more = f" and {len(notable) - _NAMED_IN_SENTENCE} more" if len(notable) > _NAMED_IN_SENTENCE else ""
@@ -248,15 +248,14 @@ def changes_between(before: PipelineResult, after: PipelineResult) -> RunChanges
 
 
 def last_good_before(run: PipelineResult, runs: Iterable[PipelineResult]) -> PipelineResult | None:
-    """The newest complete run of the same pipeline that started before this one; None without one."""
+    """The newest complete run of the same pipeline before this one; None without one.
+
+    By their ids, which keep their order when the clock is set back.
+    """
     earlier = [
-        one
-        for one in runs
-        if one.pipeline == run.pipeline
-        and one.status == "complete"
-        and (one.started_at, one.run_id) < (run.started_at, run.run_id)
+        one for one in runs if one.pipeline == run.pipeline and one.status == "complete" and one.run_id < run.run_id
     ]
-    return max(earlier, key=lambda one: (one.started_at, one.run_id), default=None)
+    return max(earlier, key=lambda one: one.run_id, default=None)
 
 
 def unfair(before: PipelineResult, after: PipelineResult) -> tuple[str, ...]:

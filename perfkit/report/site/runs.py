@@ -37,11 +37,6 @@ class KeptRun:
     stamp: str = ""
 
     @property
-    def order(self) -> tuple[str, str]:
-        """What runs are sorted by."""
-        return self.run.started_at, self.run.run_id
-
-    @property
     def is_good(self) -> bool:
         """Whether it completed."""
         return self.run.status == "complete"
@@ -85,7 +80,8 @@ def read_runs(reports_folder: Path, now: datetime.datetime | None = None) -> tup
         if run.status == "running" and not _is_under_way(folder):
             run = dataclasses.replace(run, status=LOST)
         runs.append(KeptRun(run, is_from_future, f"{stat.st_mtime_ns}-{stat.st_size}-{run.status}"))
-    return sorted(runs, key=lambda one: one.order, reverse=True), sorted(unreadable)
+    # Ids keep their order when the clock is set back.
+    return sorted(runs, key=lambda one: one.run.run_id, reverse=True), sorted(unreadable)
 
 
 def find_last_good(run: PipelineResult) -> PipelineResult | None:

@@ -9,7 +9,7 @@
   const escape = (text) => {
     const node = document.createElement("span");
     node.textContent = text;
-    return node.innerHTML;
+    return node.innerHTML.replaceAll('"', "&quot;"); // it also stands in attributes
   };
 
   // --- judging ---
@@ -55,10 +55,11 @@
   function figuresOf(run) {
     const found = new Map();
     for (const page of run.pages) {
-      const seen = {};
+      const seen = new Map();
       for (const kept of page.records) {
-        seen[kept.name] = (seen[kept.name] ?? -1) + 1;
-        found.set(JSON.stringify([page.page, kept.name, seen[kept.name]]), [page.page, page.title, kept]);
+        const number = seen.get(kept.name) ?? 0;
+        found.set(JSON.stringify([page.page, kept.name, number]), [page.page, page.title, kept]);
+        seen.set(kept.name, number + 1);
       }
     }
     return found;
@@ -66,12 +67,14 @@
 
   function differences(before, after) {
     const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-    const told = names.map((name) => [name, before[name] ?? "default", after[name] ?? "default"]);
+    const valueIn = (one, name) => (Object.hasOwn(one, name) ? one[name] : "default");
+    const told = names.map((name) => [name, valueIn(before, name), valueIn(after, name)]);
     return told.filter(([, was, now]) => was !== now).map(([name, was, now]) => `${name} ${was} → ${now}`).join(", ");
   }
 
   function shared(before, after, isKnown) {
-    const names = Object.keys(before).filter((name) => name in after && isKnown(before[name]) && isKnown(after[name]));
+    const isShared = (name) => Object.hasOwn(after, name) && isKnown(before[name]) && isKnown(after[name]);
+    const names = Object.keys(before).filter(isShared);
     return [before, after].map((one) => Object.fromEntries(names.map((name) => [name, one[name]])));
   }
 
@@ -103,14 +106,14 @@
       if (kept.some((one, index) => one === null && gaps[index].has(page))) continue;
       figures.push(judge(page, title, ...kept));
     }
-    return { before, after, figures, warnings: unfair(before, after), sentence: sentence(before, figures) };
+    return { before, after, figures, warnings: unfair(before, after), sentence: sentence(before, after, figures) };
   }
 
-  function sentence(before, figures) {
+  function sentence(before, after, figures) {
     if (!figures.length) return `Neither this run nor that of ${moment(before.started)} recorded a figure.`;
     const notable = figures.filter((one) => one.notable);
     const compared = figures.filter((one) => one.kind !== NEW && one.kind !== GONE).length;
-    const since = `Since the run of ${moment(before.started)}`;
+    const since = `${before.id > after.id ? "Against" : "Since"} the run of ${moment(before.started)}`;
     let said = `${since} no figure can be compared.`;
     if (notable.length) {
       const named = notable.slice(0, 3).map(brief).join(", ");
