@@ -111,6 +111,7 @@ def test_a_notebook_that_hangs_and_listens_to_no_signal_is_killed(
 
     class OnceItHangs:
         memory_bytes = None
+        withheld_variables = frozenset[str]()
 
         @property
         def timeout_s(self) -> float:
@@ -179,6 +180,12 @@ def test_what_the_host_killed_for_want_of_memory_is_told_from_what_somebody_kill
     assert process._as_answered({}, -9, tmp_path / "x.log", lacked_memory=True)[0] == "out of memory"
     crashed = ("failed", "the process that executed it ended with exit code -11, see x.log")
     assert process._as_answered({}, -11, tmp_path / "x.log", lacked_memory=True) == crashed
+
+
+def test_a_notebook_does_not_get_what_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "secret")
+    assert process._environment(frozenset()) == {**os.environ, "PERFKIT_REPORT": "1"}
+    assert "MAIL_PASSWORD" not in process._environment(frozenset({"MAIL_PASSWORD"}))
 
 
 def test_a_kernel_that_cannot_be_started_is_named(

@@ -29,6 +29,14 @@ grid = { launches = [1, 2, 3] }
 timeout = "90s"
 memory_limit = "1GiB"
 retries = 2
+[pipelines.weekly]
+notebooks = ["30_tune"]
+[pipelines.weekly.notify.email]
+to = ["a@example.org"]
+sender = "b@example.org"
+server = "localhost:25"
+user = "b"
+password_variable = "MAIL_PASSWORD"
 """
 
 
@@ -60,7 +68,9 @@ def test_other_points_of_the_grid_go_on_and_later_notebooks_do_not(steps: list[t
     assert [one.status for one in run.notebooks] == ["complete", "timed out", "complete", *["not run"] * 3]
     assert (run.status, run.published_version, run.not_published) == ("timed out", 3, "so it is")
     assert not (run.report_path.parent / "latest").exists()
-    assert {(limits, retries) for _, limits, retries in steps} == {(Limits(90.0, 2**30), 2)}
+    assert {(limits, retries) for _, limits, retries in steps} == {
+        (Limits(90.0, 2**30, frozenset({"MAIL_PASSWORD"})), 2)
+    }
     assert run_pipeline("nightly", {"launches": "1"}, timeout_s=5).status == "complete"
     assert steps[-1][1].timeout_s == 5
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ class Limits:
     Args:
         timeout_s: seconds.
         memory_bytes: resident memory of its kernel and all that this starts; None for no limit.
+        withheld_variables: environment variables that it does not get, such as passwords.
     """
 
     timeout_s: float
     memory_bytes: int | None = None
+    withheld_variables: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def run_process(
         OSError: the log cannot be written, or no process can be started.
     """
     killed_before = kills_for_want_of_memory()
-    notebook = _Process(source, target, parameters, log)
+    notebook = _Process(source, target, parameters, log, _environment(limits.withheld_variables))
     try:
         status, reason = "", ""
         try:
@@ -129,10 +131,17 @@ def _as_answered(
     return status, f"{reason}: somebody ended it, or this host ran out of memory (`sudo dmesg` says which)"
 
 
+def _environment(withheld: Set[str]) -> dict[str, str]:
+    passed_on = {name: value for name, value in os.environ.items() if name not in withheld}
+    return {**passed_on, REPORT_VARIABLE: "1"}
+
+
 class _Process:
     """The process that executes a notebook, and what it answered."""
 
-    def __init__(self, source: Path, target: Path, parameters: Mapping[str, Any], log: Path) -> None:
+    def __init__(
+        self, source: Path, target: Path, parameters: Mapping[str, Any], log: Path, environment: Mapping[str, str]
+    ) -> None:
         self._began = time.monotonic()
         with log.open("wb") as output:
             # A session of its own: Ctrl-C reaches this process alone, which then stops the notebook in order.
@@ -141,7 +150,7 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env={**os.environ, REPORT_VARIABLE: "1"},
+                env=environment,
                 start_new_session=True,
             )
         assert self._process.stdin is not None  # they are pipes

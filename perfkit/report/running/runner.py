@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.config.fingerprint import collect_fingerprint
+from perfkit.config.pipelines import PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import NOTEBOOK_STATUSES, NotebookResult, PipelineProgress, PipelineResult
 from perfkit.report.running.ending import keep, set_space_aside, show, tidy_up
@@ -85,13 +86,19 @@ def run_pipeline(
         with hold_run(reports / run_id):
             run = _begin(plan, reports / run_id)
             timeout_s = plan.pipeline.timeout_s if timeout_s is None else timeout_s
-            limits = Limits(timeout_s, plan.pipeline.memory_limit_bytes)
+            limits = Limits(timeout_s, plan.pipeline.memory_limit_bytes, _password_variables(pipelines))
             run, interrupted = _run_all(run, plan.steps, limits, plan.pipeline.retries, tell)
             run = tidy_up(run, pipelines)
     if interrupted:
         raise KeyboardInterrupt
     tell(PipelineProgress(total, total, run.status))
     return run
+
+
+def _password_variables(pipelines: Mapping[str, PipelineSettings]) -> frozenset[str]:
+    """What only the runner needs, to tell people: no notebook gets it."""
+    emails = [one.notify.email for one in pipelines.values() if one.notify is not None]
+    return frozenset(email.password_variable for email in emails if email is not None and email.password_variable)
 
 
 def _begin(plan: RunPlan, folder: Path) -> PipelineResult:
