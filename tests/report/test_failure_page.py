@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,12 @@ def test_the_last_good_run_is_linked_by_the_same_notebook(tmp_path: Path) -> Non
     failed = NotebookResult("20_analysis", "failed", 3.0, "ValueError: x")
     page = page_of(tmp_path, failed, raising("ValueError", "x", 4))
     assert '<a href="../20260101/20_analysis.html">2026-01-01 03:00 UTC</a>' in page
+    write_site(tmp_path)
+    file = tmp_path / "20260102" / "20_analysis.html"
+    assert file.read_text() == page
+    shutil.rmtree(tmp_path / "20260101")
+    write_site(tmp_path)
+    assert "Last good run: 2026-01-01 03:00 UTC, no longer kept</li>" in file.read_text()
 
 
 def test_names_of_notebooks_are_encoded_in_links(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,13 @@ from perfkit.report.site.failure import explanation, failing_cell, with_failure_
 from perfkit.report.site.page import failure_of, write_page
 from perfkit.report.site.runs import find_last_good
 from perfkit.report.site.templating import render
+from perfkit.report.whole_files import write_whole
 from perfkit.units import format_bytes, format_duration
 
-__all__ = ["write_notebook_page"]
+__all__ = ["mend_notebook_page", "write_notebook_page"]
 
 _LOG_LINES = 20
+_LAST_GOOD = re.compile(r'(Last good run: )<a href="\.\./([^/"]+)/[^"]*">([^<]*)</a>')
 
 
 def write_notebook_page(
@@ -59,6 +63,22 @@ def write_notebook_page(
         again=again_command(run),
     )
     write_page(with_failure_shown(notebook, log_lines), path, run_id=run.run_id, facts=facts, banner=banner)
+
+
+def mend_notebook_page(page: Path) -> None:
+    """Take the link to the last good run from the page of a failed notebook, once that run was removed.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # there is none, or it is none of ours
+        return
+    found = _LAST_GOOD.search(text)
+    if found is None or (page.parent.parent / urllib.parse.unquote(found[2])).exists():
+        return
+    write_whole(page, _LAST_GOOD.sub(r"\1\3, no longer kept", text, count=1), durable=False)
 
 
 def _changes(before: PipelineResult, run: PipelineResult, result: NotebookResult) -> str:

@@ -11,6 +11,7 @@ from perfkit.config.pipelines import PipelineSettings, read_pipelines
 from perfkit.errors import ConfigError, ReportError
 from perfkit.report.site.compare_page import FIGURES_FILE, compare_html, figures_script
 from perfkit.report.site.index import index_html
+from perfkit.report.site.notebook_page import mend_notebook_page
 from perfkit.report.site.run_page import Neighbours, run_html
 from perfkit.report.site.runs import KeptRun, read_runs
 from perfkit.report.site.standing import standings
@@ -68,6 +69,9 @@ def _write_run(kept: KeptRun, neighbours: Neighbours) -> bool:
     except OSError:
         pass  # there is none yet
     write_whole(folder / FIGURES_FILE, figures_script(kept.run), durable=False)
+    for notebook in kept.run.notebooks:
+        if notebook.status != "complete":
+            mend_notebook_page(folder / f"{notebook.page_name}.html")
     write_whole(page, run_html(kept, neighbours, key), durable=False)
     return True
 
