@@ -47,9 +47,11 @@ def test_who_is_to_be_told_is_told_of_the_run_and_of_the_one_before(
     run_of(tmp_path, "20261120T110000Z-ab12", "complete", "another")
     run = run_of(tmp_path, "20261120T120000Z-ab12")
     told: list[tuple[str, str | None]] = []
+    stood: list[str | None] = []
 
     def notify_about(run: PipelineResult, settings: NotifySettings, earlier: PipelineResult | None) -> tuple[str, ...]:
         told.append((run.run_id, earlier and earlier.run_id))
+        stood.append(earlier and earlier.status)
         return ("nobody answered",)
 
     monkeypatch.setattr(perfkit.report.notify, "notify_about", notify_about)
@@ -66,6 +68,10 @@ def test_who_is_to_be_told_is_told_of_the_run_and_of_the_one_before(
     assert told[1:] == [(failed.run_id, run.run_id)]
     assert os.readlink(tmp_path / "latest") == run.run_id  # noqa: PTH115
     assert run.report_path.exists()  # over the limit, and the last that completed
+
+    run_of(tmp_path, "20261120T140000Z-ab12", "running")  # nobody holds it: its process is gone
+    tidy_up(show(keep(run_of(tmp_path, "20261120T150000Z-ab12"))), pipelines)
+    assert stood == ["failed", "complete", "lost"]  # so the run after a lost one is a recovery
 
 
 def test_an_index_or_a_latest_that_cannot_be_written_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

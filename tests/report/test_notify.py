@@ -212,7 +212,7 @@ def test_a_failure_says_everything_in_one_line_and_nothing_of_the_machine(make_r
         ((5, "complete", "fine"), (4, "complete", "fine"), ["success"]),
         ((5, "complete", "too high"), (4, "complete", "fine"), ["verdict", "success"]),
         ((5, "complete", "fine"), (4, "failed"), ["recovery", "success"]),
-        ((5, "complete", "too high"), (4, "running"), ["recovery", "verdict", "success"]),  # lost; before it, "fine"
+        ((5, "complete", "too high"), (4, "lost"), ["recovery", "verdict", "success"]),  # before it, "fine"
     ],
 )
 def test_what_there_is_to_tell(make_run: MakeRun, run: Any, earlier: Any, events: list[str]) -> None:
