@@ -139,7 +139,9 @@ def _clean(
         return
     if not yes:
         click.echo(str(plan))
-        click.confirm("Remove?", abort=True)
+        if not click.confirm("Remove?"):
+            click.echo("Nothing was removed.")
+            return
     result = remove_reports(plan)
     write_site(folder)
     removed = [one.run_id for one in result.removed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import webbrowser
 from pathlib import Path
 
@@ -87,10 +88,15 @@ def test_the_index_is_written_and_a_page_is_found(perfkit, monkeypatch):
     assert [address.rpartition("/")[2] for address in opened] == ["index.html"]
 
 
-def test_reports_over_a_limit_are_removed_after_asking(perfkit, three_runs):
+def test_reports_over_a_limit_are_removed_after_asking(perfkit, three_runs, monkeypatch):
     Path("perfkit.toml").write_text('[pipelines.tune]\nnotebooks = ["30_tune"]\nkeep_runs = 2\n')
     would = perfkit("reports", "clean", "--dry-run", "--json").json()
     assert [one["run_id"] for one in would["would_remove"]] == [FIRST]
+    for answer in ("n", ""):  # Enter alone is no
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{answer}\n"))
+        declined = perfkit("reports", "clean")
+        assert (declined.exit_code, declined.stderr) == (0, "")
+        assert declined.stdout.endswith("Nothing was removed.\n")
     assert (three_runs / FIRST).exists()
     assert perfkit("reports", "clean", "--yes", "--json").json()["removed"] == [FIRST]
     assert not (three_runs / FIRST).exists()
