@@ -85,8 +85,16 @@ def test_the_settings_say_how_many_are_kept(tmp_path: Path) -> None:
     settings = tmp_path / "perfkit.toml"
     settings.write_text("[pipelines.nightly]\nnotebooks = ['a']\nkeep_runs = 3\nkeep = '90 days'\n")
     limits = limits_of(all_pipelines(settings))
-    assert limits["nightly"] == KeepLimits(3, 90)
-    assert limits["quick"] == KeepLimits()
+    assert limits == {"nightly": KeepLimits(3, 90)}  # none for the others: limits given for everywhere are theirs
+
+
+def test_runs_dated_ahead_by_a_wrong_clock_do_not_push_out_the_newest(tmp_path: Path) -> None:
+    old, new = add(tmp_path, 2), add(tmp_path, 1)
+    ahead = [add(tmp_path, -days) for days in (300, 301)]
+    plan = plan_removal(tmp_path, {}, everywhere=KeepLimits(runs=1), now=NOW)
+    assert [one.run_id for one in plan.removals] == [old]
+    assert (plan.kept, plan.within_limits) == ((), 1 + len(ahead))
+    assert new in names(tmp_path)
 
 
 def test_what_a_removed_report_kept_of_the_lake_is_let_go(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from perfkit.config.pipelines import NotifySettings, PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, write_run
-from perfkit.report.running.retention import KeepLimits, limits_of, plan_removal, remove_reports
+from perfkit.report.running.retention import limits_of, plan_removal, remove_reports
 
 __all__ = ["keep", "set_space_aside", "show", "tidy_up"]
 
@@ -83,7 +83,7 @@ def tidy_up(run: PipelineResult, pipelines: Mapping[str, PipelineSettings]) -> P
         problems += _point_latest_at(run.report_path)
     problems += _tell_people(run, pipelines[run.pipeline].notify)  # before the run that it follows may go
     limits = limits_of(pipelines)
-    if any(one != KeepLimits() for one in limits.values()):
+    if limits:
         removal = remove_reports(plan_removal(run.report_path.parent, limits))
         problems += removal.problems
         if removal.removed:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from perfkit.config.pipelines import PipelineSettings
-from perfkit.report.results import RUN_FILE, PipelineResult, read_run
+from perfkit.report.results import PipelineResult
 from perfkit.report.running.locks import is_under_way
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes
@@ -132,8 +132,9 @@ class RemovalResult:
 
 
 def limits_of(pipelines: Mapping[str, PipelineSettings]) -> dict[str, KeepLimits]:
-    """The limits that pipelines set, by name."""
-    return {name: KeepLimits(one.keep_runs, one.keep_days) for name, one in pipelines.items()}
+    """The limits that pipelines set, by name; those that set none are left out."""
+    limits = {name: KeepLimits(one.keep_runs, one.keep_days) for name, one in pipelines.items()}
+    return {name: one for name, one in limits.items() if one != KeepLimits()}
 
 
 def plan_removal(
@@ -146,7 +147,8 @@ def plan_removal(
     """Find the reports that are over a limit.
 
     These stay, whatever the limits say: the last complete run of each pipeline, what `latest` leads to, a run under
-    way, a report with a file named ``keep`` in its folder, and every folder that is no run of this perfkit.
+    way, a report with a file named ``keep`` in its folder, and every folder that is no run of this perfkit. A run that
+    is dated later than now, by a clock that was wrong, stays and takes no other's place among the newest.
 
     Args:
         reports_folder: what holds a folder per run.
@@ -158,11 +160,11 @@ def plan_removal(
     moment = now or datetime.datetime.now(datetime.UTC)
     latest = (folder / "latest").resolve().name if (folder / "latest").is_symlink() else ""
     by_pipeline: dict[str, list[PipelineResult]] = {}
-    for run in _runs(folder):
+    runs_until_now, within_limits = _runs(folder, moment)
+    for run in runs_until_now:
         by_pipeline.setdefault(run.pipeline, []).append(run)
     removals: list[Removal] = []
     kept: list[Kept] = []
-    within_limits = 0
     for pipeline, runs in by_pipeline.items():
         last_good = next((run.run_id for run in runs if run.status == "complete"), "")
         for number, run in enumerate(runs, start=1):
@@ -212,28 +214,21 @@ def remove_reports(plan: RemovalPlan) -> RemovalResult:
     return RemovalResult(tuple(removed), tuple(problems))
 
 
-def _runs(reports_folder: Path) -> Sequence[PipelineResult]:
-    """Newest first. Names sort as the runs began, also where the clock was set back."""
-    runs = []
-    for file in reports_folder.glob(f"*/{RUN_FILE}"):
-        folder = file.parent
-        if folder.is_symlink() or folder.name.startswith("."):
-            continue
-        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # no run of this perfkit
-            run = read_run(folder)
-            if run.run_id == folder.name:
-                runs.append(run)
-    return sorted(runs, key=lambda run: run.run_id, reverse=True)
+def _runs(reports_folder: Path, now: datetime.datetime) -> tuple[Sequence[PipelineResult], int]:
+    """Newest first, and how many are dated later than now. Names sort as runs began, also if a clock was set back."""
+    from perfkit.report.site.runs import read_runs
+
+    found, _ = read_runs(reports_folder, now)
+    runs = [one.run for one in found if not one.is_from_future]
+    return sorted(runs, key=lambda run: run.run_id, reverse=True), len(found) - len(runs)
 
 
 def _over(limits: KeepLimits, number: int, run: PipelineResult, now: datetime.datetime) -> str:
     if limits.runs is not None and number > limits.runs:
         return f"over the newest {limits.runs}"
-    try:
-        age = now - datetime.datetime.fromisoformat(run.started_at)
-    except (TypeError, ValueError):  # nobody knows how old it is
-        return ""
-    if limits.days is not None and age > datetime.timedelta(days=limits.days):
+    from perfkit.report.site.runs import started
+
+    if limits.days is not None and now - started(run) > datetime.timedelta(days=limits.days):
         return f"older than {limits.days:g} days"
     return ""
 
