@@ -63,7 +63,8 @@ def run_command(
     atexit.register(gc.freeze)  # or Python looks for garbage among all libraries once more before it leaves
     from perfkit.report.running.runner import run_pipeline
 
-    kept = "what was measured is kept in the lake, the report shows how far it came, and the same command goes on"
+    # It may have waited for another run only, and then there is no report.
+    kept = "what was measured is kept in the lake, a report that was begun shows how far it came, and the same command goes on"
     with interruptible(kept), progress_bar() as progress:
         result = run_pipeline(
             pipeline, given, again=again, as_of=as_of, settings=settings, wait_s=wait_s, progress=progress

@@ -12,6 +12,7 @@ import pytest
 import perfkit.report.running.runner as runner
 from perfkit.errors import ReportError
 from perfkit.report.results import NotebookResult, PipelineResult
+from perfkit.report.running.locks import hold_reports
 
 ROOT = Path(__file__).parents[2]
 RESULT = PipelineResult(
@@ -135,6 +136,19 @@ def test_a_report_that_cannot_be_written_is_one_line(perfkit, monkeypatch: pytes
     monkeypatch.setattr(runner, "run_pipeline", fail)
     outcome = perfkit("run")
     assert (outcome.exit_code, outcome.stderr) == (1, "perfkit: the disk is full; free space and run again\n")
+
+
+def test_ctrl_c_while_waiting_speaks_of_no_report_that_is_not_there(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    shutil.copytree(ROOT / "notebooks", "notebooks")
+    monkeypatch.setattr("perfkit.report.running.locks.time.sleep", interrupt)
+    with hold_reports(Path("reports"), "nightly"):
+        outcome = perfkit("run", "analyse", "--wait", "1h")
+    assert outcome.exit_code == 130
+    assert "a report that was begun shows how far it came" in outcome.stderr
+    assert [path.name for path in Path("reports").iterdir()] == [".lock"]
 
 
 def test_ctrl_c_says_what_is_kept(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
