@@ -9,18 +9,41 @@ from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import numpy as np
 import pyarrow as pa
 import pytest
 
+import perfkit
 from perfkit.config.curves import CurveSet
-from perfkit.report import latency_chart, profile_chart, ranges_chart, ratios_chart, stages_chart, tails_chart
+from perfkit.learn import Crossover
+from perfkit.report import (
+    comparison_chart,
+    crossover_chart,
+    latency_chart,
+    profile_chart,
+    ranges_chart,
+    ratios_chart,
+    regret_chart,
+    stages_chart,
+    tails_chart,
+)
 from perfkit.report.notebook.records import Record
 from perfkit.report.notebook.rendering import chart_figure
 from perfkit.report.site.page import write_page
+from perfkit.stats.regret import CostTable, Regret
 from perfkit.tables import ResultTable
 from perfkit.workflows.analyse import analyse
+from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
 
 pytestmark = pytest.mark.browser
+
+
+def replay() -> ReplayResult:
+    """One by hand, of nine payloads in one setting."""
+    regrets = {name: Regret(0.1, 0.08, 0.12, 1, 1, 9, 9) for name in ("tuned", "best_static", "always:uds")}
+    costs = CostTable((), (), np.empty((2, 0, 0)))
+    setting = SettingResult("uds", "latency", (), costs, {}, regrets, (DecadeRegret(1e3, 1e4, 9, regrets),), "")
+    return ReplayResult("r", "a fit", {}, 1, 1.0, 3, 9, {"uds": setting}, (), pa.table({}))
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +68,9 @@ def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.Tem
         tails_chart(analysis.percentiles),
         profile_chart(analysis.profiles["size"]),
         stages_chart(analysis.stages_at()),
+        crossover_chart(observations, curves, Crossover(150_000.0, 100_000.0, 200_000.0, "uds", "shm_pool")),
+        regret_chart(replay()),
+        comparison_chart(perfkit.compare(observations, observations)),
     ]
     wide = ResultTable("A wide table", tuple("abcdefgh"), (("a cell with some words",) * 8,)).to_html()
     record = Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes")._repr_mimebundle_()["text/html"]
@@ -92,7 +118,7 @@ def test_every_chart_is_drawn_and_nothing_else_is_needed(opened: SimpleNamespace
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
     figures = opened.page.query_selector_all(".perfkit-chart")
-    assert len(figures) == 8
+    assert len(figures) == 11
     for figure in figures:
         assert figure.get_attribute("data-drawn") == opened.scheme
         box = figure.query_selector("svg").bounding_box()
@@ -117,7 +143,7 @@ def test_charts_follow_when_the_scheme_or_the_width_changes(opened: SimpleNamesp
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_selector(".perfkit-chart[data-drawn=light]")
     opened.page.emulate_media(color_scheme="dark")
-    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 8")
+    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 11")
     opened.page.set_viewport_size({"width": 400, "height": 900})
     opened.page.wait_for_function("document.querySelector('.perfkit-chart svg').getBoundingClientRect().width <= 400")
     assert fits(opened)
@@ -146,7 +172,8 @@ CONTRASTS = """() => {
         text.scrollIntoView({ block: "center", behavior: "instant" });
         const box = text.getBoundingClientRect();
         const beneath = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-        const bar = beneath.find((one) => one.closest(".mark-rect") && getComputedStyle(one).fillOpacity > 0.9);
+        const solid = (one) => getComputedStyle(one).fillOpacity * getComputedStyle(one).opacity > 0.9;
+        const bar = beneath.find((one) => one.closest(".mark-rect") && solid(one));
         const behind = bar ? getComputedStyle(bar).fill : ground;
         return [text.textContent, contrast(light(getComputedStyle(text).fill), light(behind))];
     });
