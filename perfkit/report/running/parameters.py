@@ -80,8 +80,7 @@ def typed_value(name: str, value: Any, default: Any, notebook_folder: Path) -> A
     """
     if isinstance(default, str):
         text = value if isinstance(value, str) else str(value)
-        # Relative, so that a report which is passed on does not tell where its author keeps things.
-        return os.path.relpath(text, notebook_folder) if name.endswith(PATH_SUFFIX) else text
+        return _relative(name, text, default, notebook_folder) if name.endswith(PATH_SUFFIX) else text
     read = _read(value) if isinstance(value, str) else value
     if isinstance(default, float) and isinstance(read, int) and not isinstance(read, bool):
         read = float(read)
@@ -97,6 +96,15 @@ def typed_value(name: str, value: Any, default: Any, notebook_folder: Path) -> A
             f"parameter {name} == {value!r} cannot be handed to a notebook; give plain, finite data"
         ) from None
     return read
+
+
+def _relative(name: str, text: str, default: str, notebook_folder: Path) -> str:
+    """Relative, so that a report which is passed on does not tell where its author keeps things."""
+    if text == default == "":  # the notebook's way to say "none"
+        return text
+    if not text.strip() or "\0" in text:
+        raise InputError(f"parameter {name} == {text!r} is no path; for example {name}={default or 'data/lake'}")
+    return os.path.relpath(text, notebook_folder)
 
 
 def _read_notebook(notebook: Path) -> dict[str, Any]:
@@ -141,5 +149,5 @@ def _read(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # what `ast.literal_eval` may raise
         return text
