@@ -64,7 +64,8 @@ def run_command(
     from perfkit.report.running.runner import run_pipeline
 
     # It may have waited for another run only, and then there is no report.
-    kept = "what was measured is kept in the lake, a report that was begun shows how far it came, and the same command goes on"
+    report = "a report that was begun shows how far it came"
+    kept = f"what was measured is kept in the lake, {report}, and the same command goes on"
     with interruptible(kept), progress_bar() as progress:
         result = run_pipeline(
             pipeline, given, again=again, as_of=as_of, settings=settings, wait_s=wait_s, progress=progress
