@@ -23,12 +23,16 @@ from perfkit.workflows.workload import REPLAY
 __all__ = ["Candidate", "Refusal", "changed_meanwhile", "gate"]
 
 
+_LEAST_SPAN = 16
+"""Factor between the largest and the smallest measured size below which a curve says nothing of other sizes."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
     """One reason why a candidate is not published.
 
     Args:
-        name: ``empty``, ``launches``, ``observations``, ``interval``, ``worse``, ``unknown``, ``step``,
+        name: ``empty``, ``launches``, ``observations``, ``sizes``, ``interval``, ``worse``, ``unknown``, ``step``,
             ``fingerprint`` or ``changed``.
         message: what is wrong, what was got, what is allowed and what to do next.
         forcible: whether ``force`` overrides it.
@@ -84,7 +88,7 @@ def gate(candidate: Candidate, limits: PublishSettings) -> tuple[Refusal, ...]:
         return (
             Refusal("empty", "the fit holds no latency curve of any method; measure with `perfkit bench` first", False),
         )
-    checks = (_launches, _observations, _interval, _worse, _unknown, _step, _fingerprint)
+    checks = (_launches, _observations, _sizes, _interval, _worse, _unknown, _step, _fingerprint)
     return tuple(refusal for check in checks for refusal in check(candidate, limits))
 
 
@@ -130,6 +134,24 @@ def _observations(candidate: Candidate, limits: PublishSettings) -> Iterator[Ref
             "observations",
             f"{where}{others} rests on {plural(observations, 'observation')}, must be at least "
             f"{limits.min_observations}; measure longer with `perfkit bench --budget`",
+        )
+
+
+def _sizes(candidate: Candidate, _: PublishSettings) -> Iterator[Refusal]:
+    """A range reaches over sizes that nobody measured; how cost grows with size must at least be seen."""
+    spans = [
+        (part.curve.max_bytes / max(part.curve.min_bytes, 1.0), part.curve, f"{cell.name} by {method}")
+        for cell, method in _taken(candidate.after)
+        for part in _parts(cell, method)
+        if (part.key.stage, part.key.quantity) == ("transport", "latency_ns")
+    ]
+    span, curve, where = min(spans, key=lambda found: found[0], default=(math.inf, None, ""))
+    if curve is not None and span < _LEAST_SPAN:
+        yield Refusal(
+            "sizes",
+            f"{where} was measured from {format_bytes(curve.min_bytes)} to {format_bytes(curve.max_bytes)} only, the "
+            f"largest must be at least {_LEAST_SPAN} times the smallest, so that the cost of other sizes is more than "
+            "a guess; measure more sizes with `perfkit bench`",
         )
 
 
