@@ -6,7 +6,9 @@ import json
 import shutil
 import socket
 import sys
+import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +68,42 @@ def test_a_missing_part_is_named_with_its_remedy(
     assert outcome.exit_code == 1
     assert module.partition(".")[0] in outcome.stderr
     assert "pip install 'perfkit[lab]'" in outcome.stderr
+
+
+def test_a_browser_is_sent_to_the_dashboard_without_its_token_among_the_arguments(
+    perfkit, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Voila:
+        """As much of it as serving needs: it is started, says that it is there, and ends."""
+
+        port = 1
+        identity_provider = SimpleNamespace(token="SECRET")
+        voila_configuration = SimpleNamespace()
+
+        def initialize(self, _arguments: list[str]) -> None:
+            pass
+
+        def start(self) -> None:
+            self.launch_browser()  # type: ignore[attr-defined]
+
+    opened = []
+
+    def open_page(address: str) -> None:
+        page = Path(address.removeprefix("file://"))
+        opened.append(
+            (address, page, page.read_text(), page.stat().st_mode & 0o777, page.parent.stat().st_mode & 0o777)
+        )
+
+    monkeypatch.setitem(sys.modules, "voila.app", SimpleNamespace(Voila=Voila))  # type: ignore[arg-type]
+    monkeypatch.setattr(webbrowser, "open", open_page)
+    for variable in ("JUPYTER_PATH", "PERFKIT_NOTEBOOKS"):
+        monkeypatch.setenv(variable, "")  # what it sets is taken back
+    assert "?token=SECRET" in perfkit("dashboard", "20_analysis").stdout
+    ((address, page, text, mode, folder_mode),) = opened
+    assert "SECRET" not in address
+    assert 'content="0; url=http://127.0.0.1:1/?token=SECRET"' in text
+    assert (mode, folder_mode) == (0o600, 0o700)
+    assert not page.parent.exists()
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused(perfkit, project: Project) -> None:

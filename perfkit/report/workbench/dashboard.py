@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
+import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,6 +83,9 @@ def serve_dashboard(
     os.environ[NOTEBOOKS_VARIABLE] = str(notebook.parent)
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(_TEMPLATES), os.environ.get("JUPYTER_PATH"))))
 
+    # A folder that only this user may read, as Jupyter does it: everybody can see the arguments of a browser.
+    opening = tempfile.TemporaryDirectory(prefix="perfkit-")
+
     class Dashboard(module.Voila):  # type: ignore[misc, name-defined]
         """Voila, which says itself where it answers and opens it with its token."""
 
@@ -88,18 +93,26 @@ def serve_dashboard(
             address = Address(f"http://{LOOPBACK}:{self.port}/?token={self.identity_provider.token}", self.port)
             ready(address)
             if open_browser:
-                webbrowser.open(address.url)
+                webbrowser.open(_redirecting_page(Path(opening.name), address.url).as_uri())
 
     logging.getLogger("tornado").setLevel(logging.ERROR)  # as the server's own log
     server = Dashboard()
-    try:
-        server.initialize([*(f"--{name}={value}" for name, value in _options(chosen).items()), str(notebook)])
-        server.voila_configuration.prelaunch_hook = _injecting(parameters)
-        server.voila_configuration.file_allowlist = []  # no file of the folder is served
-        server.voila_configuration.extension_allowlist = list(_EXTENSIONS)
-        server.start()
-    except SystemExit as error:  # Voila has said why
-        raise ReportError("the dashboard could not start; the lines above say why") from error
+    with opening:
+        try:
+            server.initialize([*(f"--{name}={value}" for name, value in _options(chosen).items()), str(notebook)])
+            server.voila_configuration.prelaunch_hook = _injecting(parameters)
+            server.voila_configuration.file_allowlist = []  # no file of the folder is served
+            server.voila_configuration.extension_allowlist = list(_EXTENSIONS)
+            server.start()
+        except SystemExit as error:  # Voila has said why
+            raise ReportError("the dashboard could not start; the lines above say why") from error
+
+
+def _redirecting_page(folder: Path, url: str) -> Path:
+    page = folder / "open.html"
+    page.touch(mode=0o600)
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(url)}">', encoding="utf-8")
+    return page
 
 
 def _injecting(parameters: Mapping[str, Any]) -> Callable[..., Any]:
