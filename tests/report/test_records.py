@@ -17,6 +17,7 @@ from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report import headlines, record_headlines
 from perfkit.report.notebook.records import RECORD_MIMETYPE, Record, read_records
+from perfkit.report.site.changes import figure_change
 from perfkit.stats.hierarchical import Estimate
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.bench_result import BenchResult
@@ -105,6 +106,13 @@ def test_verdicts_say_what_the_intervals_mean(fitted: Fit, analysis: Analysis) -
     wide = dataclasses.replace(first, crossover=(500.0, 50_000.0))
     verdicts = {one.name: one.verdict for one in headlines((wide, last))}
     assert (verdicts["uds up to"], verdicts["taken at 1KiB"]) == ("blurred", "close to an edge")
+
+
+def test_another_method_at_a_size_is_another_verdict(fitted: Fit) -> None:
+    first, last = fitted.ranges()
+    (before, *_), (after, *_) = headlines((first, last)), headlines((dataclasses.replace(first, method="grpc"), last))
+    assert figure_change("30_tune", "30_tune", before, after).verdict == "verdict changed: surely uds → surely grpc"
+    assert not figure_change("30_tune", "30_tune", before, before).has_other_verdict
 
 
 @pytest.mark.parametrize(
