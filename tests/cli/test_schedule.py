@@ -86,8 +86,8 @@ def test_nothing_is_changed_by_looking(perfkit, project: Path) -> None:
     plain = perfkit("schedule", "nightly", "--systemd", "--json").json()
     assert [file["name"] for file in plain["files"]] == ["perfkit-nightly.timer", "perfkit-nightly.service"]
     assert (plain["schedule"], plain["kind"], len(plain["next"])) == ("0 3 * * 1-5", "systemd", 3)
-    # Waiting an hour, one notebook at two points twice for half an hour each, ten minutes to spare.
-    assert "TimeoutStartSec=11400" in plain["files"][1]["text"]
+    # Waiting an hour, one notebook at two points twice for half an hour and half a minute each, ten minutes to spare.
+    assert "TimeoutStartSec=11520" in plain["files"][1]["text"]
 
 
 def test_the_kind_is_what_the_machine_has(perfkit, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

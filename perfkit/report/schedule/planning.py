@@ -12,6 +12,7 @@ from perfkit.config.pipelines import PipelineSettings, read_pipelines
 from perfkit.config.source import read_source
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.report.running.pipelines import DEFAULT_SETTINGS_PATH, all_pipelines
+from perfkit.report.running.process import SHUTDOWN_S
 from perfkit.report.running.steps import plan_steps
 from perfkit.report.schedule.crontab import crontab_setup
 from perfkit.report.schedule.job import KINDS, WAIT, ScheduledJob, Setup
@@ -24,6 +25,7 @@ __all__ = ["check_schedules", "default_kind", "find_pipeline", "plan_job", "plan
 
 _DISTRIBUTION_VARIABLE = "WSL_DISTRO_NAME"  # set by the Windows Subsystem for Linux
 _SPARE_S = 600.0
+_STOPPING_S = SHUTDOWN_S + 10.0  # what an attempt that ran out of time takes beyond it, until all of it is killed
 _ANSWER_S = 5.0
 
 
@@ -69,13 +71,14 @@ def plan_job(name: str, project: Path, at: str = "") -> ScheduledJob:
         )
     schedule = read_schedule(at or settings.schedule)
     steps = plan_steps(name, settings, {}, project / "notebooks")
+    attempts = len(steps) * (settings.retries + 1)
     email = settings.notify.email if settings.notify else None
     return ScheduledJob(
         pipeline=name,
         schedule=schedule,
         project=project.resolve(),
         python=Path(sys.executable),
-        limit_s=parse_duration(WAIT) / 1e9 + len(steps) * (settings.retries + 1) * settings.timeout_s + _SPARE_S,
+        limit_s=parse_duration(WAIT) / 1e9 + attempts * (settings.timeout_s + _STOPPING_S) + _SPARE_S,
         needs_password=email is not None and bool(email.password_variable),
     )
 
