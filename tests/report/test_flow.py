@@ -11,7 +11,10 @@ import nbformat
 import pytest
 
 from perfkit.errors import InputError
+from perfkit.lake import open_lake
+from perfkit.lake.pins import active_pins
 from perfkit.report import run_pipeline
+from perfkit.report.notebook.lake_versions import LakeVersions
 from perfkit.report.notebook.records import RECORD_MIMETYPE, Record
 from perfkit.report.results import NotebookResult, PipelineResult, read_run
 from perfkit.report.running import one_notebook, runner
@@ -181,3 +184,14 @@ def test_an_odd_display_is_noted_and_a_mistake_of_ours_fails_the_notebook_alone(
     assert failed.status == "failed"
     assert "what it left could not be read: TypeError: a mistake of ours" in failed.error
     assert "a mistake of ours" in (tmp_path / "30_tune.html").read_text()
+
+
+@pytest.mark.parametrize("page", ["30_tune", "Größe nach Methode", "x" * 200])
+def test_what_a_notebook_read_is_pinned_whatever_its_name(tmp_path: Path, page: str) -> None:
+    lake = open_lake(tmp_path / "lake")
+    read = nbformat.v4.new_output("display_data", data=LakeVersions("lake", {"runs": 3})._repr_mimebundle_())
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("open_recorded()", outputs=[read])])
+    run = PipelineResult("20261120T120000Z-ab12", "x", "running", "", 0.0, tmp_path, Path("t"), None, {}, "", ())
+    step = Step(tmp_path / "x.ipynb", page, {}, {}, {})
+    assert one_notebook._pinned(NotebookResult("x", "complete"), run, step, notebook).notes == ()
+    assert [one.versions for one in active_pins(lake)] == [{"runs": 3}]

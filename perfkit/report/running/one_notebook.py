@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ __all__ = ["load_page_writer", "run_step"]
 
 _loading = threading.Lock()
 _ASSERTS = re.compile(r"^\s*assert\b", re.MULTILINE)
+_LONGEST_PIN = 180
 _MAY_BE_RUN_AGAIN = ("failed", "timed out", "out of memory")
 
 
@@ -167,11 +169,22 @@ def _pinned(result: NotebookResult, run: PipelineResult, step: Step, notebook: A
 
     try:
         lake = open_lake(step.source.parent / read.lake)
-        pin(lake, f"report.{run.run_id}.{step.page}", read.versions, keeper=run.report_path)
+        pin(lake, _pin_name(run.run_id, step.page), read.versions, keeper=run.report_path)
     except PerfkitError as error:
         note = f"`perfkit maintain` may remove what it was made from: {error}"
         return dataclasses.replace(result, notes=(*result.notes, note))
     return result
+
+
+def _pin_name(run_id: str, page: str) -> str:
+    """A name that a pin may have, whatever characters that of the notebook holds.
+
+    >>> _pin_name("20261120T120000Z-ab12", "30_tune"), _pin_name("20261120T120000Z-ab12", "my notebook")
+    ('report.20261120T120000Z-ab12.30_tune', 'report.20261120T120000Z-ab12.my-notebook-960e0e19')
+    """
+    name = f"report.{run_id}.{page}"
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_PIN]
+    return name if clean == name else f"{clean}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _doubts(notebook: Any, records: tuple[Record, ...]) -> list[str]:
