@@ -15,6 +15,7 @@ __all__ = ["OutputLimit"]
 _KEPT_AT_EACH_END = 30_000
 _MOST_DISPLAYED = 1_800_000  # all displays of a notebook: with the drawing library, its page stays under 3 MB
 _MOST_PRINTED = 300_000  # of all its cells
+_SHORT_TAIL = 1_000  # what a cell keeps once they have printed that much
 _MOST_OF_AN_ERROR = 20_000
 _NEVER_LEFT_OUT = (RECORD_MIMETYPE, VERSIONS_MIMETYPE)
 
@@ -32,6 +33,9 @@ class OutputLimit:
         self._printed_chars = 0
         self._displayed_chars = 0
         self._cell = -1
+        self._outputs: list[_Output] = []
+        self._before_cell = (0, 0)
+        self._tail_limit = _KEPT_AT_EACH_END
         self._cut: _Output | None = None
         self._left_out_chars = 0
         self._tail = ""
@@ -53,8 +57,8 @@ class OutputLimit:
         Returns:
             What was added or extended.
         """
-        if cell != self._cell:
-            self._cell, self._cut, self._left_out_chars, self._tail = cell, None, 0, ""
+        if cell != self._cell or not outputs:
+            self._begin(outputs, cell)
         if output.output_type == "stream":
             return self._add_text(outputs, output)
         if output.output_type == "error":
@@ -64,9 +68,19 @@ class OutputLimit:
         outputs.append(output)
         return output
 
+    def _begin(self, outputs: list[_Output], cell: int) -> None:
+        """A cell begins, or begins anew because it cleared what it showed, as progress bars and redrawn charts do."""
+        if self._outputs:
+            self._printed_chars += len(self._tail)
+        else:  # what was cleared takes no room
+            self._printed_chars, self._displayed_chars = self._before_cell
+            for kind in ("printed", "drawn"):
+                self._notes.pop((kind, self._cell), None)
+        self._before_cell = self._printed_chars, self._displayed_chars
+        self._outputs, self._cell, self._cut, self._left_out_chars, self._tail = outputs, cell, None, 0, ""
+
     def _add_text(self, outputs: list[_Output], output: _Output) -> _Output:
-        is_there = any(one is self._cut for one in outputs)  # a cell may clear what it printed, as progress bars do
-        if self._cut is not None and is_there:
+        if self._cut is not None:
             return self._extend_cut(output.text)
         in_cell = sum(len(one.text) for one in outputs if one.output_type == "stream")
         room = min(_KEPT_AT_EACH_END - in_cell, _MOST_PRINTED - self._printed_chars)
@@ -81,7 +95,7 @@ class OutputLimit:
             outputs.append(last)
         if rest:
             self._cut = last.copy()
-            self._left_out_chars, self._tail = 0, ""
+            self._tail_limit = max(min(_KEPT_AT_EACH_END, _MOST_PRINTED - self._printed_chars), _SHORT_TAIL)
             outputs.append(self._cut)
             return self._extend_cut(rest)
         return last
@@ -89,8 +103,8 @@ class OutputLimit:
     def _extend_cut(self, text: str) -> _Output:
         assert self._cut is not None  # the caller looked
         together = self._tail + text
-        self._left_out_chars += max(len(together) - _KEPT_AT_EACH_END, 0)
-        self._tail = together[-_KEPT_AT_EACH_END:]
+        self._left_out_chars += max(len(together) - self._tail_limit, 0)
+        self._tail = together[-self._tail_limit :]
         self._cut.text = self._tail
         if self._left_out_chars:
             size = format_bytes(self._left_out_chars)
