@@ -11,6 +11,9 @@ from perfkit.report.whole_files import write_whole
 
 __all__ = ["bundle"]
 
+_END = "\n/* the end of a bundle of perfkit */\n"
+"""What was cut short, or never reached the disk, does not end like this: it is made again."""
+
 
 @functools.cache
 def bundle(source: str) -> str:
@@ -26,11 +29,13 @@ def bundle(source: str) -> str:
     version = hashlib.sha256(f"{importlib.metadata.version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
     kept = user_cache_path("perfkit", appauthor=False) / f"charts-{version}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return kept.read_text(encoding="utf-8")
+        text = kept.read_text(encoding="utf-8")
+        if text.endswith(_END):
+            return text
     import vl_convert
 
-    made = str(vl_convert.javascript_bundle(source))
+    made = str(vl_convert.javascript_bundle(source)) + _END
     with contextlib.suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, made, durable=False)
+        write_whole(kept, made)
     return made

@@ -35,7 +35,19 @@ def write_whole(path: Path, text: str, *, durable: bool = True, encoding: str = 
                 file.flush()
                 os.fsync(file.fileno())  # a disk may say only now that it is full
         partial.replace(path)
+        if durable:
+            _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name reach the disk, too."""
+    with contextlib.suppress(OSError):  # the file is in place; some file systems cannot do more
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

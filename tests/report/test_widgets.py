@@ -165,8 +165,12 @@ def test_a_chart_carries_the_drawing_library_once_made(tmp_path: Path, monkeypat
     assert len(made) > 100_000
     (kept,) = tmp_path.rglob("charts-*.js")
     assert kept.read_text() == made
-    kept.write_text("kept")
-    assert bundle.__wrapped__(source) == "kept"
+    changed = made.replace("window.mine", "window.yours")
+    kept.write_text(changed)
+    assert bundle.__wrapped__(source) == changed
+    for damaged in (made[:1000], ""):
+        kept.write_text(damaged)
+        assert bundle.__wrapped__(source) == kept.read_text() == made
 
 
 def test_with_nothing_to_look_at_explorers_say_so(observations: pa.Table) -> None:
