@@ -15,6 +15,7 @@ from perfkit.config.pipelines import NotifySettings, PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, read_run, write_run
 from perfkit.report.running.ending import keep, set_space_aside, show, tidy_up
+from perfkit.report.running.locks import hold_run
 from perfkit.report.running.provenance import installed_versions, new_run_id
 
 NOW = datetime.datetime(2026, 11, 20, 12, 0, 0, 5, tzinfo=datetime.UTC)
@@ -80,7 +81,8 @@ def test_an_index_or_a_latest_that_cannot_be_written_is_noted(tmp_path: Path, mo
 
     monkeypatch.setattr(perfkit.report.site.writing, "write_site", fail)
     (tmp_path / "latest").mkdir()
-    run = tidy_up(show(keep(run_of(tmp_path, "20261120T120000Z-ab12"))), {"nightly": PipelineSettings(("x",))})
+    run = show(show(keep(run_of(tmp_path, "20261120T120000Z-ab12"))))  # after each notebook, and said once
+    run = tidy_up(run, {"nightly": PipelineSettings(("x",))})
     assert run.status == "complete"
     assert len(run.notes) == 2
     assert "index of reports is as it was before this run: a mistake of ours" in run.notes[0]
@@ -104,6 +106,15 @@ def test_a_disk_without_room_is_said_before_anything_starts_and_when_the_record_
         keep(run)
     assert read_run(run.report_path).status == "complete"  # as it was
     assert not list(run.report_path.glob(".run*"))
+
+
+def test_the_room_that_a_killed_run_had_set_aside_is_given_back_by_the_next(tmp_path: Path) -> None:
+    lost, going_on = (run_of(tmp_path, f"20261120T1{hour}0000Z-ab12", "running") for hour in (0, 1))
+    for one in (lost, going_on):
+        set_space_aside(one.report_path)
+    with hold_run(going_on.report_path):
+        tidy_up(show(keep(run_of(tmp_path, "20261120T120000Z-ab12"))), {"nightly": PipelineSettings(("x",))})
+        assert [path.parent.name for path in tmp_path.glob("*/.spare")] == [going_on.run_id]
 
 
 def test_versions_of_what_computed_are_known() -> None:

@@ -121,13 +121,14 @@ def test_an_interruption_ends_the_run_wherever_it_comes(
     assert [one.status for one in runs[1].notebooks] == ["interrupted", *["not run"] * 5]
 
 
+@pytest.mark.parametrize("interrupted", ["git_revision", "collect_fingerprint", "set_space_aside"])
 def test_a_run_that_cannot_begin_leaves_no_folder(
-    steps: list[tuple[Step, Limits, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steps: list[tuple[Step, Limits, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "set_space_aside", interrupt)
+    monkeypatch.setattr(runner, interrupted, interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline("nightly")
     assert [path.name for path in (tmp_path / "reports").iterdir()] == [".lock"]

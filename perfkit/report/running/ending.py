@@ -12,6 +12,7 @@ from pathlib import Path
 from perfkit.config.pipelines import NotifySettings, PipelineSettings
 from perfkit.errors import ReportError
 from perfkit.report.results import PipelineResult, write_run
+from perfkit.report.running.locks import is_under_way
 from perfkit.report.running.retention import limits_of, plan_removal, remove_reports
 
 __all__ = ["keep", "set_space_aside", "show", "tidy_up"]
@@ -79,6 +80,7 @@ def tidy_up(run: PipelineResult, pipelines: Mapping[str, PipelineSettings]) -> P
         ReportError: a note cannot be written down.
     """
     problems = []
+    _free_spare_space(run.report_path.parent)
     if run.status == "complete":
         problems += _point_latest_at(run.report_path)
     problems += _tell_people(run, pipelines[run.pipeline].notify)  # before the run that it follows may go
@@ -94,6 +96,14 @@ def tidy_up(run: PipelineResult, pipelines: Mapping[str, PipelineSettings]) -> P
     return run
 
 
+def _free_spare_space(reports_folder: Path) -> None:
+    """A run that was killed could not give back the room that it had set aside."""
+    for spare in reports_folder.glob(f"*/{_SPARE}"):
+        if not is_under_way(spare.parent):
+            with contextlib.suppress(OSError):  # the next run tries again
+                spare.unlink()
+
+
 def _tell_people(run: PipelineResult, settings: NotifySettings | None) -> list[str]:
     if settings is None:
         return []
@@ -107,7 +117,7 @@ def _tell_people(run: PipelineResult, settings: NotifySettings | None) -> list[s
 
 
 def _with_notes(run: PipelineResult, notes: list[str]) -> PipelineResult:
-    return keep(dataclasses.replace(run, notes=(*run.notes, *notes)))
+    return keep(dataclasses.replace(run, notes=tuple(dict.fromkeys((*run.notes, *notes)))))  # each is said once
 
 
 def _write_site(reports_folder: Path) -> list[str]:

@@ -102,23 +102,23 @@ def _password_variables(pipelines: Mapping[str, PipelineSettings]) -> frozenset[
 
 
 def _begin(plan: RunPlan, folder: Path) -> PipelineResult:
-    run = PipelineResult(
-        run_id=folder.name,
-        pipeline=plan.name,
-        status="running",
-        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        seconds=0.0,
-        report_path=folder,
-        thresholds_path=Path(plan.parameters.get("thresholds_path", DEFAULT_THRESHOLDS)).resolve(),
-        published_version=None,
-        parameters=plan.parameters,
-        git_revision=git_revision(),
-        notebooks=tuple(map(_not_run, plan.steps)),
-        installed=installed_versions(),
-        started_by=started_by(),
-        fingerprint=collect_fingerprint(),
-    )
     try:
+        run = PipelineResult(
+            run_id=folder.name,
+            pipeline=plan.name,
+            status="running",
+            started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            seconds=0.0,
+            report_path=folder,
+            thresholds_path=Path(plan.parameters.get("thresholds_path", DEFAULT_THRESHOLDS)).resolve(),
+            published_version=None,
+            parameters=plan.parameters,
+            git_revision=git_revision(),
+            notebooks=tuple(map(_not_run, plan.steps)),
+            installed=installed_versions(),
+            started_by=started_by(),
+            fingerprint=collect_fingerprint(),
+        )
         set_space_aside(folder)
         return keep(run)
     except BaseException:
