@@ -65,7 +65,7 @@ def plan_run(
     computed = None if as_of is None else find_report(as_of)
     name = _name(name, repeated)
     if name not in pipelines:
-        raise UnknownNameError("pipeline", name, pipelines)
+        raise UnknownNameError("pipeline", name, pipelines, "perfkit.toml adds more, as [pipelines.NAME].")
     pipeline = _with_grid_of(repeated or computed, name, pipelines[name])
     given = {**(repeated.parameters if repeated else {}), **parameters}
     if_declared = {**computed.parameters, **NOTHING_NEW} if computed else {}
