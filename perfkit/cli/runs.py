@@ -84,7 +84,9 @@ def _delete(
         return
     if not yes:
         click.echo(str(preview))
-        click.confirm("Delete?", abort=True)
+        if not click.confirm("Delete?"):
+            click.echo("Nothing was deleted.")
+            return
     with interruptible("the same command does the rest"):
         result = delete_runs(list(preview.observations), lake=lake, thresholds=thresholds, force=force)
     show(result, as_json=as_json)
