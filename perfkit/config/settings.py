@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from perfkit.config.engine_settings import MODES, EngineSettings
+from perfkit.config.experiments import Experiment
+from perfkit.config.pool_settings import DEFAULT_POOL, GOALS, PoolSettings
 from perfkit.config.source import Source, read_source, shown
 from perfkit.errors import ConfigError, UnitError, UnknownNameError
 from perfkit.schema import SIMPLICITY_ORDER
@@ -25,33 +29,12 @@ __all__ = [
     "read_settings",
 ]
 
-MODES = ("decide", "observe")
-GOALS = ("balanced", "latency", "throughput", "memory")
-DEFAULT_POOL = "default"
 _ENGINE_KEYS = ("mode", "exploration_rate")
 _POOL_KEYS = ("goal", "methods", "tolerance", "simplicity_order")
 _LAKE_KEYS = ("keep_rows", "keep_rollups")
 _DAY_NS = 86_400 * 10**9
 _MAX_DAYS = 36_500
 _PUBLISH_KEYS = ("min_launches", "min_observations", "max_uncertainty", "max_loss", "max_step")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PoolSettings:
-    """What one pool wants from its decisions.
-
-    Args:
-        goal: what "cheapest" means: one of `GOALS`.
-        methods: the methods that may be chosen; None stands for every method.
-        tolerance: the largest expected loss, as a share from 0 to 1, for which a simpler method is taken when the
-            evidence cannot tell the two apart.
-        simplicity_order: methods from simple to complicated.
-    """
-
-    goal: str = "balanced"
-    methods: tuple[str, ...] | None = None
-    tolerance: float = 0.05
-    simplicity_order: tuple[str, ...] = SIMPLICITY_ORDER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,16 +78,28 @@ class Settings:
     """
 
     path: str | None = None
-    mode: str = "decide"
+    engine: EngineSettings = EngineSettings()
     pools: Mapping[str, PoolSettings] = dataclasses.field(
         default_factory=lambda: MappingProxyType({DEFAULT_POOL: PoolSettings()})
     )
+    experiments: tuple[Experiment, ...] = ()
     publish: PublishSettings = PublishSettings()
     lake: LakeSettings = LakeSettings()
 
+    def section(self, name: str) -> str | None:
+        """The section of the file that a pool is decided by: its own, or the longest pattern (``ml-*``) that fits.
+
+        Returns:
+            The section's name, or None where no section names the pool, so that `default` holds.
+        """
+        if name in self.pools:
+            return name
+        patterns = sorted((p for p in self.pools if "*" in p), key=lambda pattern: (-len(pattern), pattern))
+        return next((pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern)), None)
+
     def pool(self, name: str) -> PoolSettings:
         """The settings of a pool; those of `default` for a pool that the file does not name."""
-        return self.pools.get(name) or self.pools[DEFAULT_POOL]
+        return self.pools[self.section(name) or DEFAULT_POOL]
 
 
 def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Collection[str] = ()) -> Settings:
@@ -132,7 +127,8 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
     named = {name: _pool(source, pools, name, default, known_methods) for name in pools}
     publish = _publish(source, source.table(source.body, "", "publish"))
     lake = _lake(source, source.table(source.body, "", "lake"))
-    return Settings(str(path), mode, MappingProxyType({DEFAULT_POOL: default, **named}), publish, lake)
+    pools_by_name = MappingProxyType({DEFAULT_POOL: default, **named})
+    return Settings(str(path), EngineSettings(mode=mode), pools_by_name, publish=publish, lake=lake)
 
 
 def _pool(

@@ -201,7 +201,7 @@ class Engine:
         published = loaded.publication.version is not None
         return Health(
             status="degraded" if errors else "ok" if published else "default",
-            mode=loaded.settings.mode,
+            mode=loaded.settings.engine.mode,
             settings_path=loaded.settings.path,
             thresholds_path=loaded.thresholds_path,
             version=loaded.publication.version,

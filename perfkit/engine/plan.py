@@ -115,7 +115,7 @@ def compile_cell(settings: Settings, publication: Publication, context: Context)
     published = () if publication.curves is None else _published_ranges(publication.curves, context, pool)
     defaults = tuple(PlanRange(*dataclasses.astuple(part)) for part in default_ranges(context.available))
     ranges = published or defaults
-    if settings.mode == "observe":
+    if settings.engine.mode == "observe":
         ranges = _observed(defaults, ranges)
     return Cell(context, pool, publication, ranges)
 

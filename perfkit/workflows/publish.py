@@ -253,7 +253,7 @@ def _read_settings(path: Path, settings: str | Path | None, curves: CurveSet) ->
     """The settings that the readable ranges are for: those of mode ``decide``, whatever the mode in force."""
     methods = known_methods(Publication(curves))
     found = read_settings(settings or path.parent / "perfkit.toml", measured_methods=methods)
-    return dataclasses.replace(found, mode="decide")
+    return dataclasses.replace(found, engine=dataclasses.replace(found.engine, mode="decide"))
 
 
 def _refuse_other_version(current: Current, expected_version: int | None) -> tuple[Refusal, ...]:

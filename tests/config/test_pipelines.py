@@ -56,7 +56,7 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
             notify=NotifySettings(("failure",), "https://example.com/hook", email),
         )
     }
-    assert load_perfkit_toml(path).mode == "decide"
+    assert load_perfkit_toml(path).engine.mode == "decide"
     assert "nightly" in " ".join(finding.message for finding in check(path).findings)
 
 
@@ -89,7 +89,7 @@ def test_a_mistake_is_refused_with_its_line(tmp_path: Path, text: str, line: int
     with pytest.raises(ConfigError, match=said) as caught:
         load_pipelines(path)
     assert caught.value.line == line
-    assert load_perfkit_toml(path).mode == "decide"  # a service goes on
+    assert load_perfkit_toml(path).engine.mode == "decide"  # a service goes on
 
 
 @pytest.mark.parametrize(

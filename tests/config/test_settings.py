@@ -29,7 +29,7 @@ def settings_file(tmp_path: Path):
 def test_the_template_says_what_holds_without_it(settings_file) -> None:
     loaded = load_perfkit_toml(settings_file(PERFKIT_TOML))
     assert loaded.pools == Settings().pools
-    assert loaded.mode == Settings().mode
+    assert loaded.engine == Settings().engine
     assert loaded.publish == Settings().publish
     assert loaded.lake == Settings().lake
 

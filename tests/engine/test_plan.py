@@ -9,6 +9,7 @@ import math
 import pytest
 
 from perfkit.config.curves import CodecEntry, CurveSet
+from perfkit.config.engine_settings import EngineSettings
 from perfkit.config.settings import PoolSettings, Settings
 from perfkit.engine.costs import GOALS, Context
 from perfkit.engine.decision import ready_decisions
@@ -28,7 +29,7 @@ MIB = 2**20
 
 
 def compiled(curves: CurveSet | None = None, pool: PoolSettings | None = None, mode: str = "decide", **context) -> Cell:
-    settings = Settings(mode=mode, pools={"default": pool or PoolSettings()})
+    settings = Settings(engine=EngineSettings(mode=mode), pools={"default": pool or PoolSettings()})
     return compile_cell(settings, Publication(curves, 7 if curves else None), Context(**context))
 
 
