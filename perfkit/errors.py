@@ -4,7 +4,8 @@
     ├── InputError               what a person or caller gave is wrong (also a ValueError; exit code 2)
     │   ├── UnitError            a size, duration or percentage that cannot be read
     │   ├── UnknownNameError     a method, kind, format, pool … that does not exist
-    │   └── ConfigError          perfkit.toml, thresholds.toml, curves or a scenario file (path, line, column)
+    │   ├── ConfigError          perfkit.toml, thresholds.toml, curves or a scenario file (path, line, column)
+    │   └── ExpressionError      the condition of a rule (column)
     ├── TransferError            moving one payload did not work
     │   ├── MethodUnavailableError  this machine or this peer lacks the method
     │   ├── PayloadTooLargeError    over the method's limit; another method can carry it
@@ -32,6 +33,7 @@ from pathlib import Path
 __all__ = [
     "CodecError",
     "ConfigError",
+    "ExpressionError",
     "FileError",
     "FitError",
     "HandlerError",
@@ -97,6 +99,18 @@ class ConfigError(InputError):
         where = ":".join(str(part) for part in (path, line, column) if part is not None)
         super().__init__(f"{where}: {message}" if where else message)
         self.path, self.line, self.column = path, line, column
+
+
+class ExpressionError(InputError):
+    """The condition of a rule cannot be read.
+
+    >>> print(ExpressionError("got the end; expected a size", column=9))
+    column 9: got the end; expected a size
+    """
+
+    def __init__(self, message: str, *, column: int) -> None:
+        super().__init__(f"column {column}: {message}")
+        self.message, self.column = message, column
 
 
 class TransferError(PerfkitError):

@@ -6,6 +6,7 @@ import dataclasses
 
 __all__ = [
     "MODES",
+    "RESOURCE_STATES",
     "SOURCES",
     "BreakerSettings",
     "CalibrationSettings",
@@ -19,6 +20,9 @@ MODES = ("decide", "observe")
 SOURCES = ("override", "rule", "policy", "model", "threshold", "default")
 """Who may name a method, by default in this order: a pool's `override`, its `rules`, its `policy` in Python, the
 published curves, its handwritten `thresholds`, and the engine's default."""
+
+RESOURCE_STATES = ("normal", "cpu_pressure", "memory_pressure", "arena_low", "arena_exhausted")
+"""What the host has left, as plans are compiled for it."""
 
 _SECOND_NS = 10**9
 
