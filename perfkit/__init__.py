@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perfkit.engine.costs import Context as Context
     from perfkit.errors import CodecError as CodecError
     from perfkit.errors import ConfigError as ConfigError
+    from perfkit.errors import ExpressionError as ExpressionError
     from perfkit.errors import FileError as FileError
     from perfkit.errors import FitError as FitError
     from perfkit.errors import HandlerError as HandlerError
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 _ERRORS = (
     "CodecError",
     "ConfigError",
+    "ExpressionError",
     "FileError",
     "FitError",
     "HandlerError",

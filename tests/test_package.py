@@ -18,6 +18,7 @@ NAMES = [
     "Context",
     "Decision",
     "Engine",
+    "ExpressionError",
     "FileError",
     "Fit",
     "FitError",
