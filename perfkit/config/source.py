@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from perfkit.config.places import find_places, line_and_column, offset_in_text
 from perfkit.errors import ConfigError, UnknownNameError
 
 __all__ = ["Source", "read_source", "read_text", "shown"]
 
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
-_HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
-_ASSIGNMENT = re.compile(r"\s*([A-Za-z0-9_\-.\"' ]+?)\s*=")
+_ELEMENT = re.compile(r"\[\d+\]$")
 
 _ONCE = "every key and every table may be given once; remove or join the repetition"
 _EXPECTED = {
@@ -58,30 +58,29 @@ class Source:
     text: str
     body: Mapping[str, Any]
 
-    def position(self, table: str, key: str) -> tuple[int | None, int | None]:
-        """Line and column of `key` in `table` (or of the table's header), counted from 1; None where not found.
+    def position(self, table: str, key: str, character: int | None = None) -> tuple[int | None, int | None]:
+        """Line and column of `key` in `table`, or of the closest table around it that is there, counted from 1.
 
-        Keys in inline tables and dotted keys are not searched for: the table's header is close enough.
+        Args:
+            table: full name, such as ``pools.ml.rules[2]``, where lists are counted from 1.
+            key: name within it; empty for the table itself.
+            character: which character of the key's text is meant, counted from 1; by default the key is.
         """
-        full_name = f"{table}.{key}".strip(".")
-        header_place: tuple[int | None, int | None] = (None, None)
-        current = ""
-        for number, line in enumerate(self.text.splitlines(), start=1):
-            if header := _HEADER.match(line):
-                current = _plain_key(header.group(1))
-                if f"{current}.".startswith(f"{full_name}."):
-                    return number, line.index("[") + 1
-                if current == table and header_place == (None, None):
-                    header_place = number, line.index("[") + 1
-                continue
-            assignment = _ASSIGNMENT.match(line)
-            if assignment and current == table and f"{_plain_key(assignment.group(1))}.".startswith(f"{key}."):
-                return number, assignment.start(1) + 1
-        return header_place
+        text = self.text.replace("\r\n", "\n")
+        places = find_places(text)
+        name = f"{table}.{key}".strip(".")
+        while name and name not in places:
+            name, character = _around(name), None
+        if not name:
+            return None, None
+        place = places[name]
+        if character is None or place.value is None:
+            return line_and_column(text, place.key)
+        return line_and_column(text, offset_in_text(text, place.value, character - 1))
 
-    def refuse(self, table: str, key: str, message: str) -> NoReturn:
+    def refuse(self, table: str, key: str, message: str, *, character: int | None = None) -> NoReturn:
         """Raise the `ConfigError` that names the file, the place and the full name of the key."""
-        line, column = self.position(table, key)
+        line, column = self.position(table, key, character)
         name = f"{table}.{key}" if table and key else table or key
         raise ConfigError(f"{name}{message}", path=self.path, line=line, column=column)
 
@@ -169,5 +168,6 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _plain_key(text: str) -> str:
-    return ".".join(part.strip().strip("\"'") for part in text.split("."))
+def _around(name: str) -> str:
+    """The table or list that holds what has this name."""
+    return _ELEMENT.sub("", name) if _ELEMENT.search(name) else name.rpartition(".")[0]

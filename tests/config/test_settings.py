@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.config.settings import PoolSettings, Settings, load_perfkit_toml, read_settings
+from perfkit.config.settings import GOALS, PoolSettings, Settings, load_perfkit_toml, read_settings
 from perfkit.config.template import PERFKIT_TOML
-from perfkit.engine.costs import GOALS
 from perfkit.errors import ConfigError
 from perfkit.schema import SIMPLICITY_ORDER
 
@@ -80,7 +79,7 @@ def test_a_method_of_ones_own_may_be_named_once_it_was_measured(settings_file) -
         ('[pools.ml]\n[[pools.ml.rules]]\nwhen = "x"', (2, 1), ["this version has no rules"]),
         ("pools = 5", (1, 1), ["pools == 5", "must be a table"]),
         ("[pools]\nml = 5", (2, 1), ["pools.ml == 5", "must be a table"]),
-        ('"pools"."ml"."goal" = "fast"', (None, None), ["pools.ml.goal == 'fast'"]),
+        ('"pools"."ml"."goal" = "fast"', (1, 1), ["pools.ml.goal == 'fast'"]),
         ("[publish]\nmin_launches = 0", (2, 1), ["publish.min_launches == 0", "whole number from 1, such as 3"]),
         ("[publish]\nmin_observations = true", (2, 1), ["min_observations == True", "such as 30"]),
         ("[publish]\nmax_step = 1", (2, 1), ["max_step == 1", "a factor of more than 1, such as 4"]),
