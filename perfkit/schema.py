@@ -45,9 +45,10 @@ __all__ = [
     "arrow_schema",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1: transfers and runs. 2: who produced a row, decisions, events, rollups. 3: stages of a service's transfer, which
-methods could not carry it, and whether it was a request or its reply."""
+methods could not carry it, and whether it was a request or its reply. 4: experiment, variant, propensity and plan
+version of a service's transfer; the experiment of a decision."""
 
 KINDS = ("tensor", "dataframe", "binary", "text")
 FORMATS = ("numpy", "arrow", "pickle", "msgpack", "json", "raw")
@@ -85,6 +86,15 @@ _REQUIRED = dataclasses.MISSING
 def _stage(name: str, what: str) -> Column:
     return Column(name, "int64", None, f"stage of a service's transfer: {what}; null where it was not measured")
 
+
+_ASSIGNMENT_COLUMNS = (
+    Column("experiment", "string", "", "experiment that the session took part in; empty without one"),
+    Column("variant", "string", "", "variant of the experiment that the session was assigned to; empty without one"),
+)
+_PROPENSITY = Column("propensity", "float64", 1.0, "probability with which this method was taken")
+_PLAN_VERSION = Column(
+    "plan_version", "int64", 0, "version of the thresholds that the plan was compiled from; 0 for the defaults"
+)
 
 PRODUCER_COLUMNS: tuple[Column, ...] = (
     Column("producer", "string", "", "journal slot that the row came through; empty for rows of before"),
@@ -134,6 +144,9 @@ TRANSFER_COLUMNS: tuple[Column, ...] = (
     Column("direction", "string", "request", "request, or reply: what the handler answered"),
     Column("decision_id", "string", "", "decision that the transfer follows; empty for a measurement"),
     Column("session", "string", "", "session that the service named"),
+    *_ASSIGNMENT_COLUMNS,
+    _PROPENSITY,
+    _PLAN_VERSION,
     *PRODUCER_COLUMNS,
 )
 
@@ -151,9 +164,9 @@ DECISION_COLUMNS: tuple[Column, ...] = (
     Column("method", "string", _REQUIRED, "transfer method that was taken"),
     Column("goal", "string", "", "what the pool minimises"),
     Column("reason", "string", "", "what settled it: published curves, a default, a rule, an override, exploration"),
-    Column("plan_version", "int64", 0, "version of the thresholds that the plan was compiled from; 0 for the defaults"),
-    Column("variant", "string", "", "variant of the experiment under way; empty without one"),
-    Column("propensity", "float64", 1.0, "probability with which this method was taken"),
+    _PLAN_VERSION,
+    *_ASSIGNMENT_COLUMNS,
+    _PROPENSITY,
     *PRODUCER_COLUMNS,
 )
 

@@ -45,11 +45,29 @@ def _every_row_a_request(rows: pyarrow.Table) -> pyarrow.Table:
     return rows.append_column("direction", pa.repeat(pa.scalar("request", pa.string()), rows.num_rows))
 
 
+def _transfers_3_to_4(rows: pyarrow.Table) -> pyarrow.Table:
+    """Before, nobody explored; from which thresholds a decision came, only its id tells (``v7:…``)."""
+    import pyarrow as pa
+
+    rows = _without_experiment(rows).append_column("variant", pa.repeat(pa.scalar("", pa.string()), rows.num_rows))
+    rows = rows.append_column("propensity", pa.repeat(pa.scalar(1.0, pa.float64()), rows.num_rows))
+    return rows.append_column("plan_version", pa.repeat(pa.scalar(0, pa.int64()), rows.num_rows))
+
+
+def _without_experiment(rows: pyarrow.Table) -> pyarrow.Table:
+    """Before, there were no experiments."""
+    import pyarrow as pa
+
+    return rows.append_column("experiment", pa.repeat(pa.scalar("", pa.string()), rows.num_rows))
+
+
 STEPS: Mapping[tuple[str, int], Step] = MappingProxyType(
     {
         ("transfers", 1): _transfers_1_to_2,
         ("transfers", 2): _transfers_2_to_3,
         ("rollups", 2): _every_row_a_request,
+        ("transfers", 3): _transfers_3_to_4,
+        ("decisions", 3): _without_experiment,
     }
 )
 """By table and the version that a step starts from. A table without a step has the same columns in both versions."""

@@ -30,6 +30,8 @@ DIMENSIONS = (
     "source",
     "pool",
     "direction",
+    "experiment",
+    "variant",
 )
 """What rows can be grouped by. `size_class` is the exponent: payloads of 2^size_class bytes up to the next power."""
 
@@ -49,7 +51,7 @@ FITTED = (
 _NOT_READ = frozenset(
     (
         *("scenario", "sequence", "interval_ns", "resident_bytes", "peak_memory_bytes", "fallback", "decision_id"),
-        *("session", "producer_sequence", *_STAGES_OF_SERVICES),
+        *("session", "propensity", "plan_version", "producer_sequence", *_STAGES_OF_SERVICES),
     )
 )
 COLUMNS = {column.name: column for column in TRANSFER_COLUMNS if column.name not in _NOT_READ}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,16 @@ for _ in range(7):
     assert writer.offer(("uds", 1, 1))
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+BODY_OF_VERSION_3 = zlib.decompress(
+    base64.b85decode(
+        b"c-oy(!A`?43@r$O;KV0PJ_l(n)tD-A0d8D&fKydfX%bkVNlKFzm8svtPw-d##2i5D$^mKk;`qgW&vCrCy$a*`$NOSG__7sPwiJp&a!#N&uNI"
+        b"Ps05fHyG@jEHXsQGxU<xbhR`8rUAmF;ngH9@89aUA@STb>Mm-lzq8D0y`443*5Q!2`y1xM_`)Cy}8c)@^Ehmz@(gtM$C8xbYk((r-by4tgh2"
+        b")SfV8cplY^9(_fLc=X$cB%5pm=dy$PB<gcwoXO6(omikofCGDliJPV9omoLU;UTVVQrV|T}g|9G@g!o<$_6zZ_MTY2h(086hU;w)>Pv8Sjh_"
+        b"Oh5lAyM&plbzXUBU8=uzTW}Jo4XZ>UnoPHiW-5dt|#|L}gdv+3R8DdAr!`a&!-=W5+"
+    )
+)
+"""Two transfers as perfkit wrote them into journals when the schema was of version 3."""
 
 
 def transfers(count: int, latency_ns: int = 1) -> dict[str, Any]:
@@ -69,10 +81,10 @@ def waiting(lake: Path) -> int:
     return sum(rows)
 
 
-def tamper(lake: Path, statement: str) -> None:
+def tamper(lake: Path, statement: str, *values: object) -> None:
     (slot,) = list_slots(journal_folder(lake))
     connection = sqlite3.connect(slot.path)
-    connection.execute(statement)
+    connection.execute(statement, values)
     connection.commit()
     connection.close()
 
@@ -375,6 +387,22 @@ def test_slot_that_is_just_being_made_is_left_alone_and_removed_when_its_produce
     assert (result.slots, result.removed, result.warnings) == (1, (), ())
     os.close(producer)
     assert drain(lake).removed == ("slot-000",)
+
+
+def test_rows_of_an_older_perfkit_get_the_defaults_of_what_it_did_not_know(lake: Path) -> None:
+    with journal_of(lake) as journal:
+        journal.append("transfers", transfers(2))
+        tamper(lake, "UPDATE batches_transfers SET schema_version = 3, body = ?", BODY_OF_VERSION_3)
+        result = drain(lake)
+    assert (result.rows, result.damaged) == ({"transfers": 2}, 0)
+    rows = open_lake(lake).transfers.order_by("latency_ns").to_pyarrow().to_pylist()
+    assert [(row["method"], row["decision_id"], row["latency_ns"]) for row in rows] == [
+        ("uds", "v7:a", 7),
+        ("shm_pool", "v7:b", 9),
+    ]
+    for row in rows:
+        added = ("experiment", "variant", "propensity", "plan_version")
+        assert [row[name] for name in added] == ["", "", 1.0, 0]
 
 
 def test_rows_of_a_newer_perfkit_wait(lake: Path) -> None:

@@ -23,22 +23,39 @@ from perfkit.lake.migration_result import MigrationResult
 from perfkit.lake.migration_steps import STEPS
 from perfkit.lake.pins import pin
 from perfkit.lake.records import run_schema
-from perfkit.schema import PRODUCER_COLUMNS, ROLLUP_COLUMNS, SCHEMA_VERSION, TRANSFER_COLUMNS, arrow_schema
+from perfkit.schema import (
+    DECISION_COLUMNS,
+    PRODUCER_COLUMNS,
+    ROLLUP_COLUMNS,
+    SCHEMA_VERSION,
+    TRANSFER_COLUMNS,
+    arrow_schema,
+)
 
 MOMENT = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 ADDED_IN_2 = ("producer", "epoch", "producer_sequence")
 STAGES_IN_3 = ("encode_ns", "wait_ns", "copy_ns", "signal_ns", "handler_ns", "decode_ns")
 ADDED_IN_3 = (*STAGES_IN_3, "fallback", "direction")
+ADDED_IN_4 = {
+    "transfers": ("experiment", "variant", "propensity", "plan_version"),
+    "decisions": ("experiment",),
+    "rollups": (),
+}
 
 
 def schema_1() -> pa.Schema:
     """The columns of `transfers` in version 1, as they were."""
-    return pa.schema([field for field in arrow_schema() if field.name not in (*ADDED_IN_2, *ADDED_IN_3)])
+    return pa.schema([field for field in schema_2() if field.name not in ADDED_IN_2])
 
 
 def schema_2(table: str = "transfers") -> pa.Schema:
     """The columns of a table in version 2, as they were."""
-    return pa.schema([field for field in arrow_schema(table) if field.name not in ADDED_IN_3])
+    return pa.schema([field for field in schema_3(table) if field.name not in ADDED_IN_3])
+
+
+def schema_3(table: str = "transfers") -> pa.Schema:
+    """The columns of a table in version 3, as they were."""
+    return pa.schema([field for field in arrow_schema(table) if field.name not in ADDED_IN_4[table]])
 
 
 def rows_2(count: int) -> pa.Table:
@@ -119,6 +136,8 @@ def test_version_1_had_all_columns_of_today_but_those_of_the_producer_and_the_se
     assert len(schema_1()) == 32
     assert len(schema_2()) == 35
     assert len(schema_2("rollups")) == 20
+    assert len(schema_3()) == 43
+    assert len(schema_3("decisions")) == 19
 
 
 def test_a_lake_of_version_2_keeps_every_row_and_takes_rows_of_a_service(lake_2: Lake) -> None:
@@ -127,8 +146,8 @@ def test_a_lake_of_version_2_keeps_every_row_and_takes_rows_of_a_service(lake_2:
         lake_2.append_transfers(rows_1(2))
     result = migrate(lake_2)
     assert {(one.name, one.from_version, one.to_version, one.rows) for one in result.tables} == {
-        ("transfers", 2, 3, 1000),
-        ("rollups", 2, 3, 1),
+        ("transfers", 2, SCHEMA_VERSION, 1000),
+        ("rollups", 2, SCHEMA_VERSION, 1),
     }
     assert stored(lake_2) == before
     assert lake_2.rollups.to_pyarrow().to_pylist() == rollups
@@ -151,8 +170,60 @@ def test_a_lake_of_version_2_keeps_every_row_and_takes_rows_of_a_service(lake_2:
     assert (kept["direction"], kept["copy_ns"], kept["encode_ns"]) == ("reply", 5, None)
 
 
-def test_version_1_becomes_today_by_way_of_version_2() -> None:
-    by_steps = STEPS["transfers", 2](STEPS["transfers", 1](rows_1(10)))
+@pytest.fixture
+def lake_3(tmp_path: Path) -> Lake:
+    """A lake as version 3 left it: a service's transfers and its decisions."""
+    path = tmp_path / "lake"
+    decision = {column.name: column.default for column in DECISION_COLUMNS if column.name != "experiment"} | {
+        "decision_id": "v7:ml#0",
+        "payload_bytes": 9,
+        "method": "uds",
+        "variant": "B",
+        "propensity": 0.5,
+    }
+    transfers = STEPS["transfers", 2](rows_2(1000)).select(schema_3().names).cast(schema_3())
+    for name, rows in (
+        ("transfers", transfers),
+        ("decisions", pa.Table.from_pylist([decision], schema=schema_3("decisions"))),
+    ):
+        DeltaTable.create(path / name, mark_schema(rows.schema, 3))
+        write_deltalake(path / name, rows.cast(mark_schema(rows.schema, 3)), mode="append")
+    return open_lake(path)
+
+
+def test_a_lake_of_version_3_keeps_every_row_and_takes_rows_of_an_experiment(lake_3: Lake) -> None:
+    before = stored(lake_3)
+    with pytest.raises(LakeError, match=r"schema version 3.*perfkit migrate"):
+        lake_3.append_transfers(rows_1(2))
+    result = migrate(lake_3)
+    assert {(one.name, one.from_version, one.to_version, one.rows) for one in result.tables} == {
+        ("transfers", 3, 4, 1000),
+        ("decisions", 3, 4, 1),
+    }
+    assert stored(lake_3) == before
+    assert {before[0][name] for name in ADDED_IN_4["transfers"]} == {"", 1.0, 0}
+    (decision,) = lake_3.decisions.to_pyarrow().to_pylist()
+    assert (decision["experiment"], decision["variant"], decision["propensity"]) == ("", "B", 0.5)
+    for name in ("transfers", "decisions"):
+        stored_schema = pa.schema(DeltaTable(lake_3.path / name).schema().to_arrow())
+        assert stored_schema.names == arrow_schema(name).names
+    explored = {
+        "method": "uds",
+        "payload_bytes": 9,
+        "latency_ns": 1,
+        "experiment": "bigger-blocks",
+        "variant": "A",
+        "propensity": 0.05,
+        "plan_version": 7,
+    }
+    lake_3.append_transfers(pa.Table.from_pylist([explored]))
+    assert stored(lake_3)[0] | explored == stored(lake_3)[0]
+
+
+def test_version_1_becomes_today_by_way_of_the_versions_between() -> None:
+    by_steps = rows_1(10)
+    for version in range(1, SCHEMA_VERSION):
+        by_steps = STEPS["transfers", version](by_steps)
     assert set(by_steps.column_names) == set(arrow_schema().names)
     alone = STEPS["transfers", 2](rows_2(10))
     assert alone.select(ADDED_IN_3).equals(by_steps.select(ADDED_IN_3))

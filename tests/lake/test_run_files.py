@@ -38,6 +38,7 @@ VALUES = {
     "bool": st.booleans(),
     "int32": st.integers(-(2**31), 2**31 - 1),
     "int64": st.integers(-(2**63), 2**63 - 1),
+    "float64": st.floats(0.0, 1.0),
     "timestamp[us, tz=UTC]": st.datetimes(
         datetime.datetime(1970, 1, 1), datetime.datetime(2200, 1, 1), timezones=st.just(datetime.UTC)
     ),
