@@ -9,63 +9,39 @@ it needs the standard library alone.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from perfkit.config.curves import ANY, CodecEntry, CostCurve, CurveKey, CurveSet
-from perfkit.errors import UnknownNameError
-from perfkit.schema import SIMPLICITY_ORDER, ZERO_COPY_FAMILY
+from perfkit.config.curves import CurveSet
+from perfkit.config.pool_settings import Weights
+from perfkit.engine.composing import AS_MEASURED, Composition, Context, Part, compose
+from perfkit.engine.goals import DEFAULT_WEIGHTS, GOALS, PRESSURE_GOALS, goal_in_force, goal_notes, goal_weights
 
 __all__ = [
+    "AS_MEASURED",
     "GOALS",
+    "PRESSURE_GOALS",
     "Composition",
     "Context",
     "Cost",
+    "Difference",
     "Part",
     "compose",
     "cost_at",
     "cost_difference",
+    "goal_in_force",
+    "goal_notes",
     "goal_weights",
     "method_cost",
 ]
 
-GOALS: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        "latency": {"latency_ns": 1.0},
-        "throughput": {"cpu_ns": 1.0},
-        "memory": {"resident_bytes": 1.0, "latency_ns": 1e-6},  # latency only breaks ties
-        "balanced": {"latency_ns": 0.7, "cpu_ns": 0.3},
-    }
-)
-"""What each goal minimises: the weight of every quantity in its cost."""
+_STAGES = ("encode", "transport", "decode")
+_SIDAK = (0.0, 1.0, 1.142, 1.220)
+"""By what the distance to a lower 97.5 % bound is multiplied so that it holds for 1, 2 or 3 figures at once."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Context:
-    """What a decision depends on beside the payload's size.
-
-    Args:
-        pool: pool of workers that the service named.
-        kind: tensor, dataframe, binary or text.
-        format: numpy, arrow, pickle, msgpack, json or raw.
-        compression: none, lz4 or zstd.
-        signalling: how a shared-memory block is announced: uds or grpc.
-        available: methods that may be taken.
-        in_place: the payload was born in a block of the pool.
-        in_flight: sends under way at once, 1 or more.
-    """
-
-    pool: str = "default"
-    kind: str = "binary"
-    format: str = "raw"
-    compression: str = "none"
-    signalling: str = "uds"
-    available: tuple[str, ...] = SIMPLICITY_ORDER
-    in_place: bool = False
-    in_flight: int = 1
+Figure = tuple[float, float, float]
+"""A value, and how far its 95 % interval reaches below and above it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,118 +66,77 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Part:
-    """One curve of a composition: `weight` times the curve at `wire_ratio` times the payload's size."""
+class Difference:
+    """What two compositions differ in; parts that both share cancel.
 
-    stage: str  # encode | transport | decode
-    key: CurveKey
-    curve: CostCurve
-    wire_ratio: float
-    weight: float
-
-    def value_and_half_widths(self, payload_bytes: float) -> tuple[float, float, float]:
-        """The weighted cost at a size, and how far its 95 % interval reaches below and above it."""
-        curve_bytes = payload_bytes * self.wire_ratio
-        value = self.weight * self.curve.at(curve_bytes)
-        low, high = self.curve.relative_interval(max(curve_bytes, 1.0))
-        return value, value * (1 - low), value * (high - 1)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Composition:
-    """The curves that make up a method's cost in a context; `exact` is False where a neighbour's curve stands in."""
-
-    method: str
-    parts: tuple[Part, ...]
-    exact: bool
-
-
-def goal_weights(curves: CurveSet, goal: str = "latency") -> Mapping[str, float]:
-    """The weight of each quantity in the cost of a goal, as far as the quantities were measured.
-
-    Without curves for one of its quantities (a frame with nothing but latencies), a goal falls back to latency.
-
-    Raises:
-        UnknownNameError: there is no such goal.
-
-    >>> dict(goal_weights(CurveSet({}), "throughput"))
-    {'latency_ns': 1.0}
+    Args:
+        first: parts of the first one alone.
+        second: parts of the second one alone.
+        shared: parts of both.
+        slowest_stage: costs are those of the slowest stage; otherwise the sum of all.
     """
-    if goal not in GOALS:
-        raise UnknownNameError("goal", goal, GOALS)
-    measured = {key.quantity for key in curves.curves if key.stage == "transport"}
-    return GOALS[goal] if measured.issuperset(GOALS[goal]) else GOALS["latency"]
 
+    first: tuple[Part, ...]
+    second: tuple[Part, ...]
+    shared: tuple[Part, ...]
+    slowest_stage: bool
 
-def compose(curves: CurveSet, method: str, context: Context, goal: str = "latency") -> Composition | None:
-    """Find the curves that make up the cost of a method in a context.
+    @staticmethod
+    def of(first: Composition, second: Composition) -> Difference:
+        """The difference of two compositions for the same goal."""
+        shared = tuple(part for part in first.parts if part in second.parts)
+        own = [tuple(part for part in one.parts if part not in shared) for one in (first, second)]
+        return Difference(own[0], own[1], shared, first.slowest_stage or second.slowest_stage)
 
-    Returns:
-        The composition, or None where there is no evidence about this method.
+    def at(self, payload_bytes: float, scales: tuple[float, float] = (1.0, 1.0)) -> Figure:
+        """The difference at a size with the bounds of its 95 % interval.
 
-    Raises:
-        UnknownNameError: there is no such goal.
-    """
-    weights = goal_weights(curves, goal)
-    codec = _find_codec(curves, context)
-    parts: list[Part] = []
-    exact = codec is not None or (context.format, context.compression) == ("raw", "none")
-    for quantity, weight in weights.items():
-        for stage, placement, ratio in _stages(method, context, codec):
-            if stage == "transport":
-                found = _find_transport(curves, quantity, method, placement, context)
-                if found is None:
-                    return None
-            else:
-                found = _find_codec_curve(curves, quantity, stage, context)
-            exact = exact and found is not None and found[1]
-            if found is not None:
-                name = "encode" if stage == "encode_into" else stage
-                parts.append(Part(name, found[0], curves.curves[found[0]], ratio, weight))
-    return Composition(method, tuple(parts), exact)
+        Args:
+            payload_bytes: size of the payload before encoding.
+            scales: what the whole cost of the first and of the second is multiplied by.
+        """
+        between = _between_slowest if self.slowest_stage else _between_sums
+        first, second, shared = (
+            [(part.stage, part.value_and_half_widths(payload_bytes)) for part in parts]
+            for parts in (self.first, self.second, self.shared)
+        )
+        return between(first, second, shared, scales)
 
 
 def cost_at(composition: Composition, payload_bytes: float) -> Cost:
-    """The composed cost at a size; the half-widths of independent parts are added in quadrature."""
-    value = below = above = 0.0
-    by_stage = {"encode": 0.0, "transport": 0.0, "decode": 0.0}
-    measured = composition.exact
-    for part in composition.parts:
-        part_value, part_below, part_above = part.value_and_half_widths(payload_bytes)
-        value += part_value
-        below += part_below * part_below
-        above += part_above * part_above
-        by_stage[part.stage] += part_value
-        measured = measured and part.curve.is_measured(payload_bytes * part.wire_ratio)
+    """The composed cost at a size; the half-widths of independent parts are added in quadrature.
+
+    Of a composition that takes the slowest stage, the interval reaches from the largest lower to the largest upper
+    bound of a stage, the lower ones moved out so that they hold together.
+    """
+    figures = [(part.stage, part.value_and_half_widths(payload_bytes)) for part in composition.parts]
+    by_stage = {stage: math.fsum(figure[0] for name, figure in figures if name == stage) for stage in _STAGES}
+    value, below, above = (_slowest if composition.slowest_stage else _sum)(figures)
+    measured = composition.exact and all(
+        part.curve.is_measured(payload_bytes * part.wire_ratio) for part in composition.parts
+    )
     n = min(part.curve.n for part in composition.parts)
-    low, high = max(value - math.sqrt(below), 0.0), value + math.sqrt(above)
-    return Cost(value, low, high, measured, n, MappingProxyType(by_stage))
+    return Cost(value, max(value - below, 0.0), value + above, measured, n, MappingProxyType(by_stage))
 
 
-def cost_difference(first: Composition, second: Composition, payload_bytes: float) -> tuple[float, float, float]:
+def cost_difference(first: Composition, second: Composition, payload_bytes: float) -> Figure:
     """Cost of `first` minus cost of `second` with its 95 % interval; parts that both share cancel.
 
     Returns:
         The difference, its lower and its upper bound, in the unit of the goal.
     """
-    value = below = above = 0.0
-    for part in first.parts:
-        if part not in second.parts:
-            part_value, part_below, part_above = part.value_and_half_widths(payload_bytes)
-            value += part_value
-            below += part_below * part_below
-            above += part_above * part_above
-    for part in second.parts:
-        if part not in first.parts:
-            part_value, part_below, part_above = part.value_and_half_widths(payload_bytes)
-            value -= part_value
-            below += part_above * part_above
-            above += part_below * part_below
-    return value, value - math.sqrt(below), value + math.sqrt(above)
+    return Difference.of(first, second).at(payload_bytes)
 
 
 def method_cost(
-    curves: CurveSet, method: str, context: Context, payload_bytes: float, goal: str = "latency"
+    curves: CurveSet,
+    method: str,
+    context: Context,
+    payload_bytes: float,
+    goal: str = "latency",
+    *,
+    weights: Weights = DEFAULT_WEIGHTS,
+    factors: Mapping[str, float] = AS_MEASURED,
 ) -> Cost | None:
     """What moving a payload with a method is expected to cost.
 
@@ -210,7 +145,9 @@ def method_cost(
         method: transfer method.
         context: codec, signalling, placement and load.
         payload_bytes: size of the payload before encoding, 0 or more.
-        goal: ``latency``, ``throughput``, ``memory`` or ``balanced``.
+        goal: ``latency``, ``throughput``, ``memory``, ``balanced`` or ``cpu``.
+        weights: of the goal ``balanced``.
+        factors: by method, by what the latency and the processor time of its transport are multiplied; 1 by default.
 
     Returns:
         The composed cost with its interval, or None where there is no evidence about this method.
@@ -218,7 +155,7 @@ def method_cost(
     Raises:
         UnknownNameError: there is no such goal.
 
-    >>> from perfkit.config.curves import IntervalPoint, Piece
+    >>> from perfkit.config.curves import CostCurve, CurveKey, IntervalPoint, Piece
     >>> line = CostCurve((Piece(0, 10_000, 0.5),), (IntervalPoint(1, 0.9, 1.1),), 1024, 2**20, n=90, launches=3)
     >>> curves = CurveSet({CurveKey("transport", "latency_ns", "uds", placement="copied"): line})
     >>> method_cost(curves, "uds", Context(), 2000).value
@@ -226,62 +163,82 @@ def method_cost(
     >>> method_cost(curves, "grpc", Context(), 2000) is None
     True
     """
-    composition = compose(curves, method, context, goal)
+    composition = compose(curves, method, context, goal, weights=weights, factors=factors)
     return None if composition is None else cost_at(composition, payload_bytes)
 
 
-@functools.lru_cache(maxsize=8)
-def _codecs_by_name(codecs: tuple[CodecEntry, ...]) -> Mapping[tuple[str, str, str], CodecEntry]:
-    return {(codec.kind, codec.format, codec.compression): codec for codec in codecs}
+Figures = Sequence[tuple[str, Figure]]
+"""Figures of parts, each with the name of its stage."""
 
 
-def _find_codec(curves: CurveSet, context: Context) -> CodecEntry | None:
-    by_name = _codecs_by_name(curves.codecs)
-    name = (context.kind, context.format, context.compression)
-    return by_name.get(name) or by_name.get((ANY, context.format, context.compression))
+def _sum(figures: Figures) -> Figure:
+    """The sum of independent figures: half-widths are added in quadrature."""
+    value = below = above = 0.0
+    for _, (one, one_below, one_above) in figures:
+        value += one
+        below += one_below * one_below
+        above += one_above * one_above
+    return value, math.sqrt(below), math.sqrt(above)
 
 
-def _stages(method: str, context: Context, codec: CodecEntry | None) -> Iterator[tuple[str, str, float]]:
-    """The stages of a transfer as (stage, placement, size on which its curve runs / payload's size)."""
-    ratio = codec.wire_ratio if codec else 1.0
-    if context.in_place and method == "shm_pool":
-        yield "transport", "in_place", 1.0  # nothing is encoded: the block holds the payload itself
-    elif codec and codec.into_block and method in ZERO_COPY_FAMILY:
-        yield "encode_into", ANY, 1.0
-        yield "transport", "in_place", ratio
-    else:
-        if codec:
-            yield "encode", ANY, 1.0
-        yield "transport", "copied", ratio
-    if codec:
-        yield "decode", ANY, 1.0
+def _slowest(figures: Figures) -> Figure:
+    """The largest sum of a stage. Whichever stage truly is the slowest, its upper bound is not above the largest one.
 
-
-def _find_transport(
-    curves: CurveSet, quantity: str, method: str, placement: str, context: Context
-) -> tuple[CurveKey, bool] | None:
-    """The nearest transport curve, and whether it is the one asked for (a wildcard is; another load is not)."""
-    for in_flight in dict.fromkeys((context.in_flight, 1)):
-        for place in dict.fromkeys((placement, ANY, "copied")):
-            for signalling in (context.signalling, ANY):
-                key = CurveKey("transport", quantity, method, signalling, place, in_flight)
-                if key in curves.curves:
-                    return key, in_flight == context.in_flight and place in (placement, ANY)
-    return None
-
-
-def _find_codec_curve(curves: CurveSet, quantity: str, stage: str, context: Context) -> tuple[CurveKey, bool] | None:
-    """The nearest codec curve, and whether it is the one asked for.
-
-    Encoding and decoding run on the processor, so their latency stands in for processor time that was not measured;
-    `encode` and `encode_into` do the same work and stand in for each other.
+    The lower bounds must hold together: the largest of several that are each too high now and then is so more often.
     """
-    stages = {"encode": ("encode", "encode_into"), "encode_into": ("encode_into", "encode")}.get(stage, (stage,))
-    quantities = (quantity, "latency_ns") if quantity == "cpu_ns" else (quantity,)
-    for nearest_quantity, nearest_stage, kind in itertools.product(quantities, stages, (context.kind, ANY)):
-        key = CurveKey(
-            nearest_stage, nearest_quantity, kind=kind, format=context.format, compression=context.compression
-        )
-        if key in curves.curves:
-            return key, (nearest_quantity, nearest_stage) == (quantity, stage)
-    return None
+    by_stage = [_sum([one for one in figures if one[0] == stage]) for stage in {name: None for name, _ in figures}]
+    if not by_stage:
+        return 0.0, 0.0, 0.0
+    value = max(one for one, _, _ in by_stage)
+    highest = max(one + above for one, _, above in by_stage)
+    surely = max(one - below for one, below, _ in by_stage)
+    contenders = [(one, below) for one, below, above in by_stage if one + above >= surely]
+    lowest = max(one - _SIDAK[len(contenders)] * below for one, below in contenders)
+    return value, value - lowest, highest - value
+
+
+def _between_sums(first: Figures, second: Figures, shared: Figures, scales: tuple[float, float]) -> Figure:
+    value, below, above = _sum(
+        [
+            *_scaled(first, scales[0]),
+            *_scaled(second, -scales[1]),
+            *(_scaled(shared, scales[0] - scales[1]) if scales[0] != scales[1] else ()),
+        ]
+    )
+    return value, value - below, value + above
+
+
+def _between_slowest(first: Figures, second: Figures, shared: Figures, scales: tuple[float, float]) -> Figure:
+    """The difference of two slowest stages.
+
+    Its bounds are those of the two methods' own stages, at the point of the ellipse that quadrature stands for, and
+    whatever the shared stages may be within their interval: these can only hide a difference.
+    """
+    (one, one_below, one_above), (two, two_below, two_above) = _slowest(first), _slowest(second)
+    common, common_below, common_above = _slowest(shared)
+
+    def least_and_most(own_one: float, own_two: float, low: float, high: float) -> tuple[float, float]:
+        turns = (low, high, min(max(own_one, low), high), min(max(own_two, low), high))
+        found = [scales[0] * max(own_one, turn) - scales[1] * max(own_two, turn) for turn in turns]
+        return min(found), max(found)
+
+    low, high = common - common_below, common + common_above
+    to_low = _steps(one_below * scales[0], two_above * scales[1])
+    to_high = _steps(one_above * scales[0], two_below * scales[1])
+    value = least_and_most(one, two, common, common)[0]
+    lower = least_and_most(one - to_low[0] * one_below, two + to_low[1] * two_above, low, high)[0]
+    upper = least_and_most(one + to_high[0] * one_above, two - to_high[1] * two_below, low, high)[1]
+    return value, min(lower, value), max(upper, value)
+
+
+def _steps(first: float, second: float) -> tuple[float, float]:
+    """How far along two half-widths the point lies at which their sum is that of quadrature."""
+    both = math.hypot(first, second)
+    return (first / both, second / both) if both > 0 else (0.0, 0.0)
+
+
+def _scaled(figures: Figures, scale: float) -> Iterable[tuple[str, Figure]]:
+    for stage, (value, below, above) in figures:
+        if scale < 0:
+            below, above = above, below
+        yield stage, (scale * value, abs(scale) * below, abs(scale) * above)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from perfkit.config.curves import ANY, CurveSet
 from perfkit.config.settings import PoolSettings, Settings
 from perfkit.config.thresholds import Thresholds
-from perfkit.engine.costs import GOALS, Context, goal_weights
+from perfkit.engine.costs import Context, goal_in_force
 from perfkit.engine.defaults import default_ranges
 from perfkit.engine.ranges import Range, compile_ranges
 from perfkit.schema import SIGNALLINGS, SIMPLICITY_ORDER
@@ -75,7 +75,7 @@ class Cell:
     def goal(self) -> str:
         """The pool's goal, or ``latency`` where the quantities of that goal were not measured."""
         curves, goal = self.publication.curves, self.pool.goal
-        return goal if curves is None or goal_weights(curves, goal) == GOALS[goal] else "latency"
+        return goal if curves is None else goal_in_force(curves, goal, self.pool.weights)
 
     @property
     def warnings(self) -> tuple[str, ...]:

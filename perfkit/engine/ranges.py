@@ -2,35 +2,59 @@
 
 At a size the cheapest method wins, unless a simpler one is *indistinguishable* from it: the 95 % interval of their
 difference contains 0 and the expected loss is within a tolerance. Noise therefore never buys a real loss, and a method
-that wins nowhere is in no range. Services compile their plan with this module, so it needs the standard library alone.
+that wins nowhere is in no range. Below a margin, the simpler method is taken however sure the benefit is. Services
+compile their plan with this module, so it needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from perfkit.config.curves import CurveSet
-from perfkit.engine.costs import Composition, Context, Cost, compose, cost_at, cost_difference
+from perfkit.config.pool_settings import Weights
+from perfkit.engine.composing import find_codec
+from perfkit.engine.costs import AS_MEASURED, Composition, Context, Cost, Difference, cost_at
+from perfkit.engine.goals import DEFAULT_WEIGHTS
+from perfkit.engine.lines import SMALLEST_BYTES, Line, Setting, known_methods, line_of, make_setting
+from perfkit.engine.memo import Bounded, PerCurves
 from perfkit.schema import SIMPLICITY_ORDER
 
-__all__ = ["TOLERANCE", "Range", "choose", "compile_ranges", "range_at"]
+__all__ = [
+    "CHEAPEST",
+    "MARGINAL",
+    "ONLY",
+    "PENALISED",
+    "SIMPLER",
+    "TOLERANCE",
+    "Range",
+    "choose",
+    "compile_ranges",
+    "range_at",
+]
 
 TOLERANCE = 0.05
 """Largest expected loss, as a share of the cheapest cost, for which a simpler method is taken."""
 
-_SMALLEST_BYTES = 1.0
-_EXTRAPOLATION = 64.0  # crossovers are looked for up to this many times the largest measured size
-_POINTS_PER_DOUBLING = 3
+ONLY = "only"
+CHEAPEST = "cheapest"
+SIMPLER = "simpler"
+MARGINAL = "marginal"
+PENALISED = "penalised"
+
 _THINNEST_RANGE = 1.15  # a thinner range (end / start) would make decisions flicker
 _EDGE_PRECISION = 1.002  # edges are refined until they lie within this factor
+_SETTINGS_KEPT = 256
+_COMPILED_KEPT = 8192
+_POINTS_PER_PAUSE = 40
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Range:
     """Payload sizes for which one method is taken.
 
@@ -39,19 +63,41 @@ class Range:
         end_bytes: the range ends before this size; infinite for the last range.
         method: the method taken.
         middle_bytes: geometric middle of the range within the measured sizes.
-        expected: cost of the method there, in the unit of the goal.
-        crossover: sizes between which the true upper edge lies (95 %), 0 or infinite where the evidence does not bound
-            it; None for the last range.
-        alternatives: cost of every other method at the middle, cheapest first.
+        reason: why the method is taken there: it is the `ONLY` one with evidence, or the `CHEAPEST`; it is `SIMPLER`
+            than a cheaper one that it cannot be told apart from, or than one whose benefit is `MARGINAL`; or cheaper
+            ones are `PENALISED`.
+        basis: the costs that it rests on.
     """
 
     start_bytes: float
     end_bytes: float
     method: str
     middle_bytes: float
-    expected: Cost
-    crossover: tuple[float, float] | None
-    alternatives: Mapping[str, Cost]
+    reason: str
+    basis: Basis = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def expected(self) -> Cost:
+        """Cost of the method in the middle, in the unit of the goal."""
+        return cost_at(self.basis.compositions[self.method], self.middle_bytes)
+
+    @functools.cached_property
+    def alternatives(self) -> Mapping[str, Cost]:
+        """Cost of every other method in the middle, cheapest first."""
+        others = {
+            method: cost_at(composition, self.middle_bytes)
+            for method, composition in self.basis.compositions.items()
+            if method != self.method
+        }
+        return MappingProxyType(dict(sorted(others.items(), key=lambda item: item[1].value)))
+
+    @functools.cached_property
+    def crossover(self) -> tuple[float, float] | None:
+        """Sizes between which the true upper edge lies (95 %), None for the last range.
+
+        It is 0 or infinite where the evidence does not bound it.
+        """
+        return self.basis.crossover(self.method, self.end_bytes)
 
     @property
     def n(self) -> int:
@@ -64,6 +110,40 @@ class Range:
         return self.expected.measured
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Basis:
+    """What the evidence of a range is worked out from when somebody asks for it.
+
+    Args:
+        compositions: by method, from simple to complicated.
+        following: the method of the next range; None in the last one.
+        scales: what the costs of the range's method and of the following one are multiplied by in choosing.
+        grid: sizes to walk along.
+    """
+
+    compositions: Mapping[str, Composition]
+    following: str | None
+    scales: tuple[float, float]
+    grid: tuple[float, ...] = dataclasses.field(repr=False, compare=False)
+
+    def crossover(self, method: str, edge_bytes: float) -> tuple[float, float] | None:
+        """The sizes around an edge at which two methods cannot be told apart: where the true edge may lie."""
+        if self.following is None:
+            return None
+        difference = Difference.of(self.compositions[method], self.compositions[self.following])
+
+        def distinguishable(payload_bytes: float) -> bool:
+            _, low, high = difference.at(payload_bytes, self.scales)
+            return low > 0 or high < 0
+
+        smaller = [size for size in reversed(self.grid) if size < edge_bytes]
+        larger = [size for size in self.grid if size > edge_bytes]
+        return (
+            _boundary(distinguishable, edge_bytes, smaller, unbounded=0.0),
+            _boundary(distinguishable, edge_bytes, larger, unbounded=math.inf),
+        )
+
+
 def compile_ranges(
     curves: CurveSet,
     context: Context,
@@ -71,15 +151,28 @@ def compile_ranges(
     *,
     simplicity_order: Sequence[str] = SIMPLICITY_ORDER,
     tolerance: float = TOLERANCE,
+    margin: float = 0.0,
+    weights: Weights = DEFAULT_WEIGHTS,
+    factors: Mapping[str, float] = AS_MEASURED,
+    penalties: Mapping[str, float] = AS_MEASURED,
+    pause: Callable[[], None] | None = None,
 ) -> tuple[Range, ...]:
     """Compile the composed costs of a context into ranges of payload size, from 0 to infinity without gaps.
+
+    What was compiled is kept: the same curves, wishes and setting give the same tuple, whatever the pool is called.
 
     Args:
         curves: what was fitted.
         context: codec, signalling, placement, load and the methods that may be taken.
-        goal: ``latency``, ``throughput``, ``memory`` or ``balanced``.
+        goal: ``latency``, ``throughput``, ``memory``, ``balanced``, or ``cpu`` for a host short of processors.
         simplicity_order: methods from simple to complicated; others count as more complicated than these.
-        tolerance: largest expected loss for which a simpler method is taken, 0 to 1.
+        tolerance: largest expected loss for which a simpler method is taken when the evidence cannot tell the two
+            apart, 0 to 1.
+        margin: benefit below which a simpler method is taken in any case, 0 to 1.
+        weights: of the goal ``balanced``.
+        factors: by method, by what the latency and the processor time of its transport are multiplied; 1 by default.
+        penalties: by method, by what its whole cost is multiplied in choosing; 1 by default.
+        pause: called at least every 100 us of work, for a thread that must let others run.
 
     Returns:
         The ranges in order of size; empty where there is no evidence about any available method.
@@ -94,59 +187,32 @@ def compile_ranges(
     >>> curves = CurveSet({CurveKey("transport", "latency_ns", method): curve for method, curve in lines.items()})
     >>> [(round(part.end_bytes, -3), part.method) for part in compile_ranges(curves, Context(), tolerance=0)]
     [(150000.0, 'uds'), (inf, 'shm_pool')]
+    >>> [part.method for part in compile_ranges(curves, Context(), margin=1.0, tolerance=0)]
+    ['uds', 'shm_pool']
     """
-    compositions = _available(curves, context, goal, simplicity_order)
-    if not compositions:
-        return ()
-    first_bytes, last_bytes = _measured_bytes(compositions)
-
-    settled = choose(compositions, last_bytes, tolerance).method
-
-    def method_at(payload_bytes: float) -> str:
-        method = choose(compositions, payload_bytes, tolerance).method
-        if payload_bytes > last_bytes and method != settled:
-            # Ignorance grows beyond the measured sizes: only a lower cost is a reason to change methods there.
-            return choose(compositions, payload_bytes, 0.0).method
-        return method
-
-    grid = _grid(compositions, _SMALLEST_BYTES, last_bytes * _EXTRAPOLATION)
-    edges = _edges(method_at, grid)
-    edges = _without_flicker(edges, compositions, tolerance)
-    starts = [0.0, *(edge for edge, _ in edges[1:])]
-    methods = [method for _, method in edges]
-    by_method = {composition.method: composition for composition in compositions}
-    ranges = []
-    for index, (start, method) in enumerate(zip(starts, methods, strict=True)):
-        end = starts[index + 1] if index + 1 < len(starts) else math.inf
-        middle = _middle(start, end, first_bytes, last_bytes)
-        costs = {name: cost_at(composition, middle) for name, composition in by_method.items()}
-        others = sorted((name for name in costs if name != method), key=lambda name: costs[name].value)
-        crossover = None
-        if end < math.inf:
-            crossover = _crossover_interval(by_method[method], by_method[methods[index + 1]], end, grid)
-        alternatives = MappingProxyType({name: costs[name] for name in others})
-        ranges.append(Range(start, end, method, middle, costs[method], crossover, alternatives))
-    return tuple(ranges)
+    return _memo(curves).ranges(
+        curves,
+        context,
+        (goal, weights, _frozen(factors)),
+        _Wishes(tuple(simplicity_order), tolerance, margin, _frozen(penalties)),
+        pause or _no_pause,
+    )
 
 
-def choose(compositions: Sequence[Composition], payload_bytes: float, tolerance: float = TOLERANCE) -> Composition:
+def choose(
+    compositions: Sequence[Composition], payload_bytes: float, tolerance: float = TOLERANCE, margin: float = 0.0
+) -> Composition:
     """The method to take at a size: the cheapest, or a simpler one that is indistinguishable from it.
 
     Args:
         compositions: one per method, from simple to complicated; at least one.
         payload_bytes: size of the payload.
         tolerance: largest expected loss for which a simpler method is taken.
+        margin: benefit below which a simpler method is taken in any case.
     """
-    values = [
-        sum(part.weight * part.curve.at(payload_bytes * part.wire_ratio) for part in c.parts) for c in compositions
-    ]
-    cheapest = min(range(len(values)), key=values.__getitem__)
-    for simpler in range(cheapest):
-        if values[simpler] <= values[cheapest] * (1 + tolerance):
-            _, low, _ = cost_difference(compositions[simpler], compositions[cheapest], payload_bytes)
-            if low <= 0:
-                return compositions[simpler]
-    return compositions[cheapest]
+    lines = [line_of(one) for one in compositions]
+    contest = _Contest(lines, [1.0] * len(lines), Setting(MappingProxyType({}), (), MappingProxyType({})), margin)
+    return compositions[contest.winner([line.at(payload_bytes) for line in lines], payload_bytes, tolerance)]
 
 
 def range_at(ranges: Sequence[Range], payload_bytes: float) -> Range:
@@ -154,68 +220,198 @@ def range_at(ranges: Sequence[Range], payload_bytes: float) -> Range:
     return ranges[bisect.bisect_right(ranges, payload_bytes, key=lambda part: part.start_bytes) - 1]
 
 
-def _available(
-    curves: CurveSet, context: Context, goal: str, simplicity_order: Sequence[str]
-) -> tuple[Composition, ...]:
-    rank = {method: index for index, method in enumerate(simplicity_order)}
-    methods = sorted(set(context.available), key=lambda method: (rank.get(method, len(rank)), method))
-    composed = (compose(curves, method, context, goal) for method in methods)
-    return tuple(composition for composition in composed if composition is not None)
+Frozen = tuple[tuple[str, float], ...]
 
 
-def _measured_bytes(compositions: Sequence[Composition]) -> tuple[float, float]:
-    """The payload sizes between which at least one method was measured."""
-    transports = [part for c in compositions for part in c.parts if part.stage == "transport"]
-    first = min(part.curve.min_bytes / part.wire_ratio for part in transports)
-    return max(first, _SMALLEST_BYTES), max(part.curve.max_bytes / part.wire_ratio for part in transports)
+def _frozen(by_method: Mapping[str, float]) -> Frozen:
+    return tuple(sorted((method, factor) for method, factor in by_method.items() if factor != 1.0))
 
 
-def _grid(compositions: Sequence[Composition], first_bytes: float, last_bytes: float) -> list[float]:
-    """A geometric grid of sizes and the sizes at which a curve changes its piece."""
-    count = math.ceil(_POINTS_PER_DOUBLING * math.log2(last_bytes / first_bytes)) + 1
-    step = (last_bytes / first_bytes) ** (1 / max(count - 1, 1))
-    sizes = {first_bytes * step**index for index in range(count)}
-    for part in (part for composition in compositions for part in composition.parts):
-        sizes.update(piece.start_bytes / part.wire_ratio for piece in part.curve.pieces)
-    return sorted(size for size in sizes if first_bytes <= size <= last_bytes * step)
+def _no_pause() -> None:
+    """Nobody else is waiting."""
 
 
-def _edges(method_at: Callable[[float], str], grid: Sequence[float]) -> list[tuple[float, str]]:
-    """Start and method of every stretch of sizes with the same choice, edges refined by bisection."""
-    edges = [(grid[0], method_at(grid[0]))]
-    for left, right in itertools.pairwise(grid):
-        method = method_at(right)
-        while method != edges[-1][1]:
-            low, high, before, after = left, right, edges[-1][1], method
-            while high / low > _EDGE_PRECISION:
-                middle = math.sqrt(low * high)
-                here = method_at(middle)
-                if here == before:
-                    low = middle
-                else:
-                    high, after = middle, here
-            edges.append((high, after))
-            left = high
-    return edges
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a pool wants beside its goal."""
+
+    simplicity_order: tuple[str, ...]
+    tolerance: float
+    margin: float
+    penalties: Frozen
 
 
-def _without_flicker(
-    edges: Sequence[tuple[float, str]], compositions: Sequence[Composition], tolerance: float
-) -> list[tuple[float, str]]:
-    """Let a range too thin to matter be absorbed by the one before it, where that costs at most the tolerance."""
-    by_method = {composition.method: composition for composition in compositions}
-    kept: list[tuple[float, str]] = []
-    for index, (start, method) in enumerate(edges):
-        if kept and method == kept[-1][1]:
-            continue
-        last = index + 1 == len(edges)
-        if kept and not last and edges[index + 1][0] < start * _THINNEST_RANGE:
-            end = edges[index + 1][0]
-            loss = cost_at(by_method[kept[-1][1]], end).value / cost_at(by_method[method], end).value - 1
-            if loss <= tolerance:
+class _Memo:
+    """Everything that was compiled from one curve set."""
+
+    def __init__(self, curves: CurveSet) -> None:
+        self._methods = known_methods(curves)
+        self._settings: Bounded[Setting] = Bounded(_SETTINGS_KEPT)
+        self._compiled: Bounded[tuple[Range, ...]] = Bounded(_COMPILED_KEPT)
+
+    def ranges(
+        self,
+        curves: CurveSet,
+        context: Context,
+        goal: tuple[str, Weights, Frozen],
+        wishes: _Wishes,
+        pause: Callable[[], None],
+    ) -> tuple[Range, ...]:
+        """What was compiled for the same setting and wishes, or is compiled now."""
+        place = (*_codec_name(curves, context), context.signalling, context.in_place, context.in_flight, *goal)
+        key = (place, context.available, wishes)
+        found = self._compiled.get(key)
+        if found is None:
+            setting = self._settings.get(place)
+            if setting is None:
+                made = make_setting(curves, self._methods, context, goal[0], goal[1], dict(goal[2]), pause)
+                setting = self._settings.keep(place, made)
+            found = self._compiled.keep(key, _compile(setting, context.available, wishes, pause))
+        return found
+
+
+_memo = PerCurves(_Memo)
+
+
+def _codec_name(curves: CurveSet, context: Context) -> tuple[str, str, str]:
+    """What a codec is looked up by; one name for all that nobody measured, as their payloads count as raw bytes."""
+    if find_codec(curves, context) is not None:
+        return context.kind, context.format, context.compression
+    is_raw = (context.format, context.compression) == ("raw", "none")
+    return "", "raw" if is_raw else "unknown", "none"
+
+
+def _compile(
+    setting: Setting, available: Sequence[str], wishes: _Wishes, pause: Callable[[], None]
+) -> tuple[Range, ...]:
+    rank = {method: index for index, method in enumerate(wishes.simplicity_order)}
+    methods = sorted(set(available), key=lambda method: (rank.get(method, len(rank)), method))
+    lines = [setting.lines[method] for method in methods if method in setting.lines]
+    if not lines:
+        return ()
+    penalties = dict(wishes.penalties)
+    contest = _Contest(lines, [penalties.get(line.method, 1.0) for line in lines], setting, wishes.margin)
+    edges = contest.edges(wishes.tolerance, pause)
+    edges = contest.without_flicker(edges, max(wishes.tolerance, wishes.margin))
+    pause()
+    return contest.ranges(edges, pause)
+
+
+class _Contest:
+    """The available methods of a setting, from simple to complicated, with what their costs are multiplied by."""
+
+    def __init__(self, lines: Sequence[Line], scales: Sequence[float], setting: Setting, margin: float) -> None:
+        self.lines, self.scales, self.setting, self.margin = lines, scales, setting, margin
+        self._are_scaled = any(scale != 1.0 for scale in scales)
+
+    def winner(self, values: Sequence[float], payload_bytes: float, tolerance: float) -> int:
+        """The number of the method to take, given all (scaled) costs at a size."""
+        least = min(values)
+        within_margin = least * (1 + self.margin)
+        limit = least * (1 + max(tolerance, self.margin))
+        for index, value in enumerate(values):
+            if value <= limit and (
+                value == least or value <= within_margin or self._low(index, values.index(least), payload_bytes) <= 0
+            ):
+                return index
+        raise ValueError(f"a cost at {payload_bytes} bytes is no number: {values}")
+
+    def edges(self, tolerance: float, pause: Callable[[], None]) -> list[tuple[float, int]]:
+        """Start and method of every stretch of sizes with the same choice, edges refined by bisection."""
+        last_bytes = max(line.last_bytes for line in self.lines)
+        settled = self.winner(self._values_at(last_bytes), last_bytes, tolerance)
+
+        def winner_of(values: Sequence[float], payload_bytes: float) -> int:
+            winner = self.winner(values, payload_bytes, tolerance)
+            if payload_bytes > last_bytes and winner != settled:
+                # Ignorance grows beyond the measured sizes: only a lower cost is a reason to change methods there.
+                return self.winner(values, payload_bytes, 0.0)
+            return winner
+
+        edges: list[tuple[float, int]] = []
+        left = SMALLEST_BYTES
+        for number, (size, values) in enumerate(zip(self.setting.grid, self._rows(), strict=True)):
+            if number % _POINTS_PER_PAUSE == 0:
+                pause()
+            winner = winner_of(values, size)
+            if not edges:
+                edges.append((size, winner))
+            while winner != edges[-1][1]:
+                low, high, before, after = left, size, edges[-1][1], winner
+                while high / low > _EDGE_PRECISION:
+                    middle = math.sqrt(low * high)
+                    here = winner_of(self._values_at(middle), middle)
+                    low, high, after = (middle, high, after) if here == before else (low, middle, here)
+                edges.append((high, after))
+                left = high
+                pause()
+            left = size
+        return edges
+
+    def without_flicker(self, edges: Sequence[tuple[float, int]], tolerance: float) -> list[tuple[float, int]]:
+        """Let a range too thin to matter be absorbed by the one before it, where that costs at most the tolerance."""
+        kept: list[tuple[float, int]] = []
+        for (start, method), following in itertools.zip_longest(edges, edges[1:]):
+            if kept and method == kept[-1][1]:
                 continue
-        kept.append((start, method))
-    return kept
+            if kept and following is not None and following[0] < start * _THINNEST_RANGE:
+                values = self._values_at(following[0])
+                if values[kept[-1][1]] / values[method] - 1 <= tolerance:
+                    continue
+            kept.append((start, method))
+        return kept
+
+    def ranges(self, edges: Sequence[tuple[float, int]], pause: Callable[[], None]) -> tuple[Range, ...]:
+        """The ranges between edges, with what their evidence is worked out from."""
+        first = max(min(line.first_bytes for line in self.lines), SMALLEST_BYTES)
+        last = max(line.last_bytes for line in self.lines)
+        compositions = MappingProxyType({line.method: line.composition for line in self.lines})
+        starts = [0.0, *(edge for edge, _ in edges[1:])]
+        ranges = []
+        for index, (start, (_, number)) in enumerate(zip(starts, edges, strict=True)):
+            following = edges[index + 1][1] if index + 1 < len(edges) else None
+            end = math.inf if following is None else starts[index + 1]
+            scales = (self.scales[number], 1.0 if following is None else self.scales[following])
+            next_method = None if following is None else self.lines[following].method
+            basis = Basis(compositions, next_method, scales, self.setting.grid)
+            middle = _middle(start, end, first, last)
+            method = self.lines[number].method
+            ranges.append(Range(start, end, method, middle, self._reason(number, middle), basis))
+            pause()
+        return tuple(ranges)
+
+    def _reason(self, number: int, payload_bytes: float) -> str:
+        if len(self.lines) == 1:
+            return ONLY
+        plain = [line.at(payload_bytes) for line in self.lines]
+        if plain[number] <= min(plain):
+            return CHEAPEST
+        scaled = [value * scale for value, scale in zip(plain, self.scales, strict=True)]
+        if scaled[number] <= min(scaled):
+            return PENALISED
+        return MARGINAL if scaled[number] <= min(scaled) * (1 + self.margin) else SIMPLER
+
+    def _rows(self) -> zip[tuple[float, ...]]:
+        """The (scaled) costs of all methods, by position on the grid."""
+        columns: list[Sequence[float]] = [self.setting.values[line.method] for line in self.lines]
+        if self._are_scaled:
+            pairs = zip(columns, self.scales, strict=True)
+            columns = [[scale * value for value in column] if scale != 1.0 else column for column, scale in pairs]
+        return zip(*columns, strict=True)
+
+    def _values_at(self, payload_bytes: float) -> list[float]:
+        return [line.at(payload_bytes) * scale for line, scale in zip(self.lines, self.scales, strict=True)]
+
+    def _low(self, simpler: int, cheapest: int, payload_bytes: float) -> float:
+        """The lower bound of what the simpler method costs more."""
+        first, second = self.lines[simpler], self.lines[cheapest]
+        scales = (self.scales[simpler], self.scales[cheapest])
+        key = (first.method, second.method, scales, payload_bytes)
+        low = self.setting.lows.get(key)
+        if low is None:
+            difference = self.setting.difference(first.composition, second.composition)
+            low = self.setting.lows[key] = difference.at(payload_bytes, scales)[1]
+        return low
 
 
 def _middle(start: float, end: float, first_measured: float, last_measured: float) -> float:
@@ -223,23 +419,6 @@ def _middle(start: float, end: float, first_measured: float, last_measured: floa
     low = max(start, min(first_measured, end / 2))
     high = min(end, max(last_measured, low))
     return math.sqrt(low * high)
-
-
-def _crossover_interval(
-    before: Composition, after: Composition, edge_bytes: float, grid: Sequence[float]
-) -> tuple[float, float]:
-    """The sizes around an edge at which the two methods cannot be told apart: where the true edge may lie."""
-
-    def distinguishable(payload_bytes: float) -> bool:
-        _, low, high = cost_difference(before, after, payload_bytes)
-        return low > 0 or high < 0
-
-    smaller = [size for size in reversed(grid) if size < edge_bytes]
-    larger = [size for size in grid if size > edge_bytes]
-    return (
-        _boundary(distinguishable, edge_bytes, smaller, unbounded=0.0),
-        _boundary(distinguishable, edge_bytes, larger, unbounded=math.inf),
-    )
 
 
 def _boundary(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfkit.config.curves import CurveSet
-from perfkit.engine.costs import GOALS, Context, Cost, compose, cost_at, goal_weights
+from perfkit.engine.costs import Context, Cost, compose, cost_at, goal_in_force, goal_notes
 from perfkit.engine.ranges import TOLERANCE, Range, compile_ranges, range_at
 from perfkit.errors import FitError, InputError, UnknownNameError
 from perfkit.learn.composition import CompositionError, composition_error
@@ -178,14 +178,12 @@ class Fit:
         """The range table for people; arguments as in `choose`."""
         checked = self.context(**context)
         ranges = self.ranges(goal=goal, **context)
-        in_bytes = goal == "memory" and goal_weights(self.curves, goal) is GOALS[goal]
+        in_bytes = goal_in_force(self.curves, goal) == "memory"
         rows = tuple(_row(part, format_bytes if in_bytes else format_duration) for part in ranges)
         taken = {part.method for part in ranges}
         never = [method for method in ranges[0].alternatives if method not in taken]
         notes = [f"never: {', '.join(never)}"] if never else []
-        if goal_weights(self.curves, goal) is not GOALS[goal]:
-            quantities = ", ".join(GOALS[goal])
-            notes.append(f"goal {goal} needs {quantities}, which were not all measured: latency is taken instead")
+        notes += goal_notes(self.curves, goal)
         codec = f"{checked.kind} as {checked.format}, compression {checked.compression}"
         title = f"Ranges for {codec}, signalling {checked.signalling}, goal {goal}"
         columns = ("up to", "method", "expected", "edge between (95 %)", "n", "alternatives")

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from perfkit.config.curves import CurveKey, CurveSet
 from perfkit.config.fingerprint import differences
 from perfkit.config.gate_record import EffectRecord
-from perfkit.engine.costs import GOALS, Context, compose, goal_weights
+from perfkit.config.pool_settings import Weights
+from perfkit.engine.costs import Context, compose, goal_in_force
+from perfkit.engine.goals import DEFAULT_WEIGHTS
 from perfkit.engine.plan import Cell
 from perfkit.tables import ResultTable
 from perfkit.workflows.workload import Workload
@@ -185,22 +187,31 @@ class CostDraws:
         averaged = in_force is not None and independent(candidate, in_force)
         return CostDraws(evidence, averaged, {key: _deviates(random) for key in keys})
 
-    def log_costs(self, method: str, context: Context, goal: str, sizes: Sequence[float]) -> Floats | None:
+    def log_costs(
+        self,
+        method: str,
+        context: Context,
+        goal: str,
+        sizes: Sequence[float],
+        weights: Weights = DEFAULT_WEIGHTS,
+    ) -> Floats | None:
         """Logarithms of the cost by size and draw; the first draw is the estimate. None where no curve knows it."""
-        found = (self._log_costs(index, method, context, goal, sizes) for index in range(len(self.evidence)))
+        found = (self._log_costs(index, method, context, goal, sizes, weights) for index in range(len(self.evidence)))
         known = [costs for costs in found if costs is not None]
         if not known:
             return None
         return _averaged(*known) if self.averaged and len(known) == 2 else known[0]
 
-    def _log_costs(self, index: int, method: str, context: Context, goal: str, sizes: Sequence[float]) -> Floats | None:
+    def _log_costs(
+        self, index: int, method: str, context: Context, goal: str, sizes: Sequence[float], weights: Weights
+    ) -> Floats | None:
         curves = self.evidence[index]
-        if goal_weights(curves, goal) is not GOALS[goal]:
+        if goal_in_force(curves, goal, weights) != goal:
             return None  # it never measured what this goal is about
-        composition = compose(curves, method, context, goal)
+        composition = compose(curves, method, context, goal, weights=weights)
         if composition is None:
             return None
-        costs = np.zeros((len(sizes), _DRAWS + 1))
+        stages = {part.stage: np.zeros((len(sizes), _DRAWS + 1)) for part in composition.parts}
         for part in composition.parts:
             wire_sizes = [max(size * part.wire_ratio, 1.0) for size in sizes]
             values = np.array([part.weight * part.curve.at(size) for size in wire_sizes])
@@ -208,7 +219,9 @@ class CostDraws:
             spread = np.clip(np.log(np.maximum(bounds, 1e-300)), -_STEEPEST, _STEEPEST) / _NORMAL_95
             deviates = self.deviates[index, part.key]
             steps = np.where(deviates < 0, -deviates * spread[:, :1], deviates * spread[:, 1:])
-            costs += values[:, None] * np.exp(steps)
+            stages[part.stage] += values[:, None] * np.exp(steps)
+        costs = np.stack(list(stages.values()))
+        costs = costs.max(axis=0) if composition.slowest_stage else costs.sum(axis=0)
         return np.asarray(np.log(np.maximum(costs, 1e-300)))
 
 
@@ -286,7 +299,9 @@ class _Sums:
 def _context_sums(before: Cell, after: Cell, sizes: Sequence[float], weights: Floats, costs: CostDraws) -> _Sums:
     pairs = [(before.at(size).method, after.at(size).method) for size in sizes]
     methods = dict.fromkeys(itertools.chain(*pairs))
-    found = {method: costs.log_costs(method, after.context, after.goal, sizes) for method in methods}
+    found = {
+        method: costs.log_costs(method, after.context, after.goal, sizes, after.pool.weights) for method in methods
+    }
     changed = np.array([old != new for old, new in pairs])
     known = np.array([found[old] is not None and found[new] is not None for old, new in pairs])
     payload_bytes = weights * np.asarray(sizes)

@@ -189,7 +189,10 @@ def uncertainty(cell: Cell, sizes: Sequence[float], draws: CostDraws) -> float:
     Returns:
         A share of the cost: 0.02 is two percent; 0 where only one method is known.
     """
-    found = {method: draws.log_costs(method, cell.context, cell.goal, sizes) for method in cell.context.available}
+    found = {
+        method: draws.log_costs(method, cell.context, cell.goal, sizes, cell.pool.weights)
+        for method in cell.context.available
+    }
     known = {method: costs for method, costs in found.items() if costs is not None}
     costs = np.stack(list(known.values()))
     taken = [list(known).index(cell.at(size).method) for size in sizes]
@@ -285,7 +288,8 @@ def _steps(before: Cell, after: Cell, sizes: Sequence[float]) -> Iterator[_Step]
 
 def _is_cheaper(curves: CurveSet, cell: Cell, method: str, other: str, payload_bytes: float) -> bool:
     """Whether a measurement is sure that a method costs less than another one."""
-    first, second = (compose(curves, name, cell.context, cell.goal) for name in (method, other))
+    weights = cell.pool.weights
+    first, second = (compose(curves, name, cell.context, cell.goal, weights=weights) for name in (method, other))
     return first is not None and second is not None and cost_difference(first, second, payload_bytes)[2] < 0
 
 
@@ -306,5 +310,6 @@ def _taken(cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
 
 
 def _parts(cell: Cell, method: str) -> tuple[Part, ...]:
-    composition = compose(cell.publication.curves or CurveSet({}), method, cell.context, cell.goal)
+    curves = cell.publication.curves or CurveSet({})
+    composition = compose(curves, method, cell.context, cell.goal, weights=cell.pool.weights)
     return composition.parts if composition else ()

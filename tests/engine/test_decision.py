@@ -64,10 +64,10 @@ def test_a_simpler_method_is_explained_by_what_it_costs(make_curves) -> None:
 
 def test_costs_are_shown_in_the_unit_of_the_goal(make_curves) -> None:
     cpu = {"uds": (2_000_000, 0.0), "shm_pool": (1_000_000, 0.0), "grpc": (3_000_000, 0.0)}
-    decision = decide(100, Publication(make_curves(cpu=cpu), 7), PoolSettings(goal="throughput"))
+    decision = decide(100, Publication(make_curves(cpu=cpu), 7), PoolSettings(goal="balanced"))
     explanation = decision.explain(100)
-    assert (decision.method, explanation.to_table().columns[1]) == ("shm_pool", "throughput")
-    assert explanation.costs["shm_pool"].cost.value == pytest.approx(1_000_000)
+    assert (decision.method, explanation.to_table().columns[1]) == ("shm_pool", "balanced")
+    assert explanation.costs["shm_pool"].cost.value == pytest.approx(0.7 * 40_010 + 0.3 * 1_000_000)
     assert explanation.costs["shm_pool"].latency.value == pytest.approx(40_010)
 
 

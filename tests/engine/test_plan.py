@@ -56,7 +56,7 @@ def test_a_decision_changes_exactly_at_the_edge(make_curves) -> None:
     assert [decision.method for decision in decisions] == ["uds", "shm_pool"]
 
 
-@pytest.mark.parametrize(("goal", "expected"), [("latency", "uds"), ("throughput", "grpc"), ("balanced", "shm_pool")])
+@pytest.mark.parametrize(("goal", "expected"), [("latency", "uds"), ("throughput", "uds"), ("balanced", "shm_pool")])
 def test_each_goal_has_its_own_plan(make_curves, goal: str, expected: str) -> None:
     lines = {"uds": (10_000, 0), "shm_pool": (12_000, 0), "grpc": (100_000, 0)}
     processor = {"uds": (90_000, 0), "shm_pool": (20_000, 0), "grpc": (5_000, 0)}
