@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference tutorial reference-table sample clean
+.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference files-reference tutorial reference-table sample clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
@@ -16,6 +16,7 @@ help:
 	@echo "make notebooks        run every notebook with its default parameters, in copies of their own"
 	@echo "make lint | format    the first part of 'make test' | apply ruff's formatting and fixes"
 	@echo "make cli-reference    write docs/reference/cli.md from the commands' help"
+	@echo "make files-reference  write the tables of settings in docs/reference/files.md from the code"
 	@echo "make tutorial         write docs/tutorial.md from notebooks/00_tutorial.ipynb"
 	@echo "make reference-table  measure docs/reference-table.md anew (tens of minutes)"
 	@echo "make sample           measure, and keep the report as reports/sample with the picture of README.md"
@@ -58,6 +59,9 @@ notebooks: setup  # a copy: what they measure with their small defaults must not
 
 cli-reference: setup
 	$(BIN)/python -m perfkit.cli.reference > docs/reference/cli.md
+
+files-reference: setup
+	$(BIN)/python docs/make_files_reference.py
 
 tutorial: setup
 	$(BIN)/python docs/make_tutorial.py > docs/tutorial.md

@@ -27,8 +27,8 @@ class Variant:
     changes: Mapping[str, Any] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
 
     def applied_to(self, pool: PoolSettings) -> PoolSettings:
-        """The pool's settings as this variant has them."""
-        return dataclasses.replace(pool, **self.changes)
+        """The pool's settings as this variant has them; its rules come before those of the pool."""
+        return pool.changed_by(self.changes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

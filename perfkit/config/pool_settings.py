@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from perfkit.config.expressions import Expression
 from perfkit.schema import SIMPLICITY_ORDER
@@ -87,3 +89,13 @@ class PoolSettings:
     policy: str | None = None
     thresholds: tuple[FixedRange, ...] = ()
     zero_copy_bytes: int = 10 * 2**20
+
+    def changed_by(self, changes: Mapping[str, Any]) -> PoolSettings:
+        """These settings with some fields replaced; rules among them come before the rules that are here.
+
+        >>> PoolSettings(goal="memory").changed_by({"tolerance": 0.1}).goal
+        'memory'
+        """
+        if "rules" in changes:
+            changes = {**changes, "rules": (*changes["rules"], *self.rules)}
+        return dataclasses.replace(self, **changes)

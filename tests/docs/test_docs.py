@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 
 from perfkit.cli import main
 from perfkit.cli.app import COMMANDS, commands
+from perfkit.config.expression_tree import NAMES, VOCABULARIES
 from perfkit.config.fingerprint import FINGERPRINT_KEYS
 from perfkit.config.pipelines import _EMAIL_KEYS, _NOTIFY_KEYS
 from perfkit.config.pipelines import _KEYS as _PIPELINE_KEYS
-from perfkit.config.settings import _ENGINE_KEYS, _LAKE_KEYS, _POOL_KEYS, _PUBLISH_KEYS
+from perfkit.config.reference import GROUPS
+from perfkit.config.settings import load_perfkit_toml
 from perfkit.errors import TransferError
 from perfkit.measurement.presets import PRESETS
 from perfkit.measurement.scenario_files import _SCENARIO_KEYS, load_sweep
@@ -153,12 +156,36 @@ def test_the_files_page_describes_every_key_of_the_fingerprint() -> None:
     assert re.findall(r"^\| `(\w+)`", page, re.MULTILINE) == list(FINGERPRINT_KEYS)
 
 
-def test_the_files_page_describes_every_setting() -> None:
+def test_the_files_page_is_what_the_reader_of_the_settings_goes_by() -> None:
     page = (ROOT / "docs/reference/files.md").read_text()
-    keys = re.findall(r"^\| `((?:engine|pools|publish|lake|pipelines)\.[\w.]+)`", page, re.MULTILINE)
-    described = {key.rpartition(".")[2] for key in keys}
-    pipelines = ({*_PIPELINE_KEYS, *_NOTIFY_KEYS} - {"notify", "email"}) | {*_EMAIL_KEYS}
-    assert described == {*_ENGINE_KEYS, *_POOL_KEYS, *_PUBLISH_KEYS, *_LAKE_KEYS, *pipelines}
+    files_page = runpy.run_path(str(ROOT / "docs/make_files_reference.py"))["files_page"]
+    assert page == files_page(page), "run `make files-reference`"
+    keys = re.findall(r"^\| `((?:[a-z]+)\.[\w.]+)`", page.partition("## thresholds.toml")[0], re.MULTILINE)
+    expected = [f"{group.table}.{key.name}" for group in GROUPS for key in group.keys]
+    assert [key for key in keys if not key.startswith("pipelines.")] == expected
+
+
+def test_the_files_page_describes_every_key_of_a_pipeline() -> None:
+    page = (ROOT / "docs/reference/files.md").read_text()
+    described = {key.rpartition(".")[2] for key in re.findall(r"^\| `(pipelines\.[\w.]+)`", page, re.MULTILINE)}
+    assert described == ({*_PIPELINE_KEYS, *_NOTIFY_KEYS} - {"notify", "email"}) | {*_EMAIL_KEYS}
+
+
+def test_the_files_page_describes_the_language_of_conditions(tmp_path: Path) -> None:
+    page = (ROOT / "docs/reference/files.md").read_text().partition("### Conditions")[2].partition("### Experiments")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", page, re.MULTILINE)
+    assert [name for name, _ in rows] == list(NAMES)
+    for name, values in rows:
+        if name in VOCABULARIES:
+            assert tuple(re.findall(r"'(\w+)'", values)) == VOCABULARIES[name]
+
+
+def test_the_settings_that_the_files_page_shows_load(tmp_path: Path) -> None:
+    shown = blocks(ROOT / "docs/reference/files.md", "toml")
+    (tmp_path / "perfkit.toml").write_text("[pools.ml]\n" + "".join(shown))
+    settings = load_perfkit_toml(tmp_path / "perfkit.toml")
+    assert len(settings.pool("ml").rules) == 2
+    assert len(settings.experiments) == 1
 
 
 def test_the_scenario_file_that_is_shown_can_be_measured(tmp_path: Path) -> None:
