@@ -17,9 +17,9 @@ __all__ = [
     "EVENTS",
     "BreakerClosed",
     "BreakerOpened",
-    "CapacityWarning",
     "DecisionExplored",
     "EngineEvent",
+    "LimitApproached",
     "Outcome",
     "OutcomesRecorded",
     "PlanCorrected",
@@ -311,23 +311,23 @@ class DecisionExplored(EngineEvent):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CapacityWarning(EngineEvent):
+class LimitApproached(EngineEvent):
     """A resource comes near its limit.
 
     Args:
         resource: cpu, memory or arena.
-        used: share in use, 0 to 1.
+        share: share in use, 0 to 1.
         limit: share from which the engine reacts, 0 to 1.
-        recommendation: what to do before it does, as a sentence.
+        sentence: how near it is, and how much would be enough.
     """
 
-    name: ClassVar[str] = "capacity warning"
+    name: ClassVar[str] = "limit approached"
     severity: ClassVar[str] = "warning"
 
     resource: str
-    used: float
+    share: float
     limit: float
-    recommendation: str
+    sentence: str = ""
 
     @property
     def subject(self) -> str:
@@ -337,7 +337,7 @@ class CapacityWarning(EngineEvent):
     @property
     def message(self) -> str:
         """How near it is, and what to do."""
-        return f"{self.resource} is {self.used:.0%} in use, pressure begins at {self.limit:.0%}; {self.recommendation}"
+        return self.sentence or f"{self.resource} is {self.share:.0%} in use, pressure begins at {self.limit:.0%}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -368,7 +368,7 @@ EVENTS: tuple[type[EngineEvent], ...] = (
     BreakerClosed,
     SessionExposed,
     DecisionExplored,
-    CapacityWarning,
+    LimitApproached,
     RowsDropped,
 )
 """Every kind of event."""

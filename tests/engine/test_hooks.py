@@ -14,9 +14,9 @@ from perfkit.engine.events import (
     EVENTS,
     BreakerClosed,
     BreakerOpened,
-    CapacityWarning,
     DecisionExplored,
     EngineEvent,
+    LimitApproached,
     Outcome,
     OutcomesRecorded,
     PlanCorrected,
@@ -38,7 +38,7 @@ EXAMPLES: tuple[EngineEvent, ...] = (
     BreakerClosed("shm_pool", 61 * 10**9),
     SessionExposed("user-17", "bigger-blocks", "B", "ml"),
     DecisionExplored("v7:ml#1~uds", "ml", "uds", "shm_pool", 2**20, 0.01),
-    CapacityWarning("arena", 0.78, 0.8, "give the arena 1.5GiB"),
+    LimitApproached("arena", 0.78, 0.8, "give the arena 1.5GiB"),
     RowsDropped(120, 340, "the disk is slow"),
 )
 
@@ -180,7 +180,7 @@ def test_an_engine_logs_warnings_for_what_people_should_know_and_info_for_reload
         "plan corrected": "WARNING",
         "breaker opened": "WARNING",
         "breaker closed": "INFO",
-        "capacity warning": "WARNING",
+        "limit approached": "WARNING",
         "rows dropped": "WARNING",
     }
 
