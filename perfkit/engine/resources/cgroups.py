@@ -15,6 +15,7 @@ from perfkit.engine.resources.files import counter_in, read_file
 __all__ = ["Cgroups", "MemoryLimit", "ProcessorLimit", "find_cgroups", "memory_limits", "processor_limits"]
 
 _NO_LIMIT_BYTES = 2**60  # version 1 writes "no limit" as a number just below 2**63
+_LONGEST_PATH = 4096
 _VERSION_2 = ""  # the controller's name of version 2 in /proc/self/cgroup
 _CONTROLLERS = ("memory", "cpu")
 
@@ -162,7 +163,8 @@ def _mounts(text: str) -> dict[str, tuple[str, str]]:
 def _chain(root: str, mount: tuple[str, str], membership: str) -> tuple[str, ...]:
     """The existing folders from a group up to the mount point, innermost first."""
     mount_point, mounted = mount
-    inside = ".." not in membership and PurePosixPath(membership).is_relative_to(mounted)
+    is_sound = ".." not in membership and len(membership) <= _LONGEST_PATH
+    inside = is_sound and PurePosixPath(membership).is_relative_to(mounted)
     # Outside of what its namespace shows ("/../other"), only the mount itself can be read.
     parts = PurePosixPath(membership).relative_to(mounted).parts if inside else ()
     return tuple(folder for folder in _upwards(root + mount_point, parts) if _is_folder(folder))
@@ -176,5 +178,5 @@ def _upwards(top: str, parts: tuple[str, ...]) -> Iterator[str]:
 def _is_folder(path: str) -> bool:
     try:
         return Path(path).is_dir()
-    except ValueError:  # a NUL byte in the path
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL byte
         return False

@@ -277,16 +277,21 @@ def test_folders_and_pipes_in_place_of_files_are_unknown(host: FakeHost) -> None
 
 def test_no_content_of_any_file_is_an_exception(host: FakeHost) -> None:
     chance = random.Random(6)
-    words = b"cpu|cpu0 |cpu99999999999 |MemTotal: |MemAvailable:| kB\n|\n| |0::/pod|total=|some |usage_usec |max|-1|..|/|0|1e400"
-    words += (
-        b"|inactive_file |\x00|\xff\xfe| - cgroup2 cgroup2 rw|Cpus_allowed_list:\t0-|9223372036854775807|" + b"1" * 5000
+    words = (
+        b"cpu|cpu0 |cpu99999999999 |MemTotal: |MemAvailable:| kB\n|\n| |0::/pod|total=|some |usage_usec |max|-1|..|/"
     )
+    words += b"|inactive_file |\x00|\xff\xfe| - cgroup2 cgroup2 rw|Cpus_allowed_list:\t0-|9223372036854775807|0|1e400|"
+    words += b"1" * 5000
     pieces = words.split(b"|")
     reader = host.reader()
-    for _ in range(400):
-        host.version_2("/pod")
-        for path in chance.sample(FILES, 4):
-            host.write(path, b"".join(chance.choices(pieces, k=chance.randrange(12))))
+    host.version_2("/pod")
+    for _ in range(300):
+        path, text = chance.choice(FILES), b"".join(chance.choices(pieces, k=chance.randrange(12)))
+        host.write(path, text)
+        if chance.random() < 0.1:
+            host.remove(path)
+        if chance.random() < 0.2:
+            host.version_2("/pod")
         host.now_ns += chance.choice([-(10**12), 0, 1, 10**8, 10**9, 6 * 10**9, 10**15])
         reading = reader.read()
         for name in ("cpu_share", "memory_share", "psi_cpu", "psi_memory"):
