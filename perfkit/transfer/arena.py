@@ -224,6 +224,17 @@ class Arena:
                 late_views=self._late_views,
             )
 
+    def in_use(self) -> tuple[int, int]:
+        """Bytes under lease, and the most that the arena may hold; nothing of either once it is closed.
+
+        It takes no lock, so that anybody may ask at any time, even after a fork; the figure may be a moment old.
+        """
+        stock = self._stock
+        if stock.is_closed:
+            return 0, 0
+        free_bytes = sum(size_bytes * len(blocks) for size_bytes, blocks in list(stock.free.items()))
+        return max(stock.cut_bytes - free_bytes, 0), stock.limit_bytes
+
     def close(self) -> None:
         """Refuse all who wait and give all memory back; a view that somebody still holds keeps its own region alive."""
         with self._line as line:

@@ -100,3 +100,35 @@ def test_release_after_close_is_harmless_and_lease_is_refused(arena):
     arena.release(block)
     with pytest.raises(NoRoomError):
         arena.lease(5000)
+
+
+def test_use_is_what_is_leased_of_what_may_be(arena):
+    assert arena.in_use() == (0, 8 * 2**20)
+    small, large = arena.lease(5000), arena.lease(3 * 2**20)
+    assert arena.in_use() == (5120 + 3 * 2**20, 8 * 2**20)
+    arena.release(small)
+    assert arena.in_use() == (3 * 2**20, 8 * 2**20)
+    arena.release(large)
+    assert arena.in_use() == (0, 8 * 2**20)
+    arena.close()
+    assert arena.in_use() == (0, 0)
+
+
+def test_use_is_told_while_threads_lease_and_release(arena):
+    def lease_and_release():
+        while not is_done.is_set():
+            for size in (5000, 9000, 70_000, 2**20):
+                arena.release(arena.lease(size))
+
+    is_done = threading.Event()
+    threads = [threading.Thread(target=lease_and_release) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        uses = [arena.in_use() for _ in range(2000)]
+    finally:
+        is_done.set()
+        for thread in threads:
+            thread.join()
+    assert all(0 <= used <= capacity == 8 * 2**20 for used, capacity in uses)
+    assert arena.in_use()[0] == 0
