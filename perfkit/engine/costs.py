@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from perfkit.config.curves import CurveSet
@@ -95,12 +95,21 @@ class Difference:
             payload_bytes: size of the payload before encoding.
             scales: what the whole cost of the first and of the second is multiplied by.
         """
-        between = _between_slowest if self.slowest_stage else _between_sums
-        first, second, shared = (
-            [(part.stage, part.value_and_half_widths(payload_bytes)) for part in parts]
-            for parts in (self.first, self.second, self.shared)
-        )
-        return between(first, second, shared, scales)
+        if self.slowest_stage:
+            first, second, shared = (_figures(parts, payload_bytes) for parts in (self.first, self.second, self.shared))
+            return _between_slowest(first, second, shared, scales)
+        value = below = above = 0.0
+        for parts, scale in ((self.first, scales[0]), (self.second, -scales[1]), (self.shared, scales[0] - scales[1])):
+            if scale == 0:
+                continue
+            for part in parts:
+                one, one_below, one_above = part.value_and_half_widths(payload_bytes)
+                if scale < 0:
+                    one_below, one_above = one_above, one_below
+                value += scale * one
+                below += (scale * one_below) ** 2
+                above += (scale * one_above) ** 2
+        return value, value - math.sqrt(below), value + math.sqrt(above)
 
 
 def cost_at(composition: Composition, payload_bytes: float) -> Cost:
@@ -109,7 +118,7 @@ def cost_at(composition: Composition, payload_bytes: float) -> Cost:
     Of a composition that takes the slowest stage, the interval reaches from the largest lower to the largest upper
     bound of a stage, the lower ones moved out so that they hold together.
     """
-    figures = [(part.stage, part.value_and_half_widths(payload_bytes)) for part in composition.parts]
+    figures = _figures(composition.parts, payload_bytes)
     by_stage = {stage: math.fsum(figure[0] for name, figure in figures if name == stage) for stage in _STAGES}
     value, below, above = (_slowest if composition.slowest_stage else _sum)(figures)
     measured = composition.exact and all(
@@ -171,6 +180,10 @@ Figures = Sequence[tuple[str, Figure]]
 """Figures of parts, each with the name of its stage."""
 
 
+def _figures(parts: Sequence[Part], payload_bytes: float) -> Figures:
+    return [(part.stage, part.value_and_half_widths(payload_bytes)) for part in parts]
+
+
 def _sum(figures: Figures) -> Figure:
     """The sum of independent figures: half-widths are added in quadrature."""
     value = below = above = 0.0
@@ -195,17 +208,6 @@ def _slowest(figures: Figures) -> Figure:
     contenders = [(one, below) for one, below, above in by_stage if one + above >= surely]
     lowest = max(one - _SIDAK[len(contenders)] * below for one, below in contenders)
     return value, value - lowest, highest - value
-
-
-def _between_sums(first: Figures, second: Figures, shared: Figures, scales: tuple[float, float]) -> Figure:
-    value, below, above = _sum(
-        [
-            *_scaled(first, scales[0]),
-            *_scaled(second, -scales[1]),
-            *(_scaled(shared, scales[0] - scales[1]) if scales[0] != scales[1] else ()),
-        ]
-    )
-    return value, value - below, value + above
 
 
 def _between_slowest(first: Figures, second: Figures, shared: Figures, scales: tuple[float, float]) -> Figure:
@@ -235,10 +237,3 @@ def _steps(first: float, second: float) -> tuple[float, float]:
     """How far along two half-widths the point lies at which their sum is that of quadrature."""
     both = math.hypot(first, second)
     return (first / both, second / both) if both > 0 else (0.0, 0.0)
-
-
-def _scaled(figures: Figures, scale: float) -> Iterable[tuple[str, Figure]]:
-    for stage, (value, below, above) in figures:
-        if scale < 0:
-            below, above = above, below
-        yield stage, (scale * value, abs(scale) * below, abs(scale) * above)

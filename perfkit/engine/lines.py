@@ -14,10 +14,11 @@ from perfkit.config.pool_settings import Weights
 from perfkit.engine.composing import Composition, Context, Part, compose
 from perfkit.engine.costs import Difference
 
-__all__ = ["Line", "Setting", "line_of", "make_setting"]
+__all__ = ["EXTRAPOLATION", "SMALLEST_BYTES", "Line", "Setting", "known_methods", "line_of", "make_setting"]
 
 SMALLEST_BYTES = 1.0
-_EXTRAPOLATION = 64.0  # crossovers are looked for up to this many times the largest measured size
+EXTRAPOLATION = 64.0
+"""Crossovers are looked for up to this many times the largest measured size."""
 _POINTS_PER_DOUBLING = 3
 
 
@@ -175,7 +176,7 @@ def _grid(lines: Sequence[Line]) -> tuple[float, ...]:
     """A geometric grid of sizes and the sizes at which a line has a knee."""
     if not lines:
         return ()
-    first, last = SMALLEST_BYTES, max(max(line.last_bytes for line in lines), SMALLEST_BYTES) * _EXTRAPOLATION
+    first, last = SMALLEST_BYTES, max(max(line.last_bytes for line in lines), SMALLEST_BYTES) * EXTRAPOLATION
     count = math.ceil(_POINTS_PER_DOUBLING * math.log2(last / first)) + 1
     step = (last / first) ** (1 / max(count - 1, 1))
     sizes = {first * step**index for index in range(count)}

@@ -21,7 +21,7 @@ from perfkit.config.pool_settings import Weights
 from perfkit.engine.composing import find_codec
 from perfkit.engine.costs import AS_MEASURED, Composition, Context, Cost, Difference, cost_at
 from perfkit.engine.goals import DEFAULT_WEIGHTS
-from perfkit.engine.lines import SMALLEST_BYTES, Line, Setting, known_methods, line_of, make_setting
+from perfkit.engine.lines import EXTRAPOLATION, SMALLEST_BYTES, Line, Setting, known_methods, line_of, make_setting
 from perfkit.engine.memo import Bounded, PerCurves
 from perfkit.schema import SIMPLICITY_ORDER
 
@@ -51,7 +51,7 @@ _THINNEST_RANGE = 1.15  # a thinner range (end / start) would make decisions fli
 _EDGE_PRECISION = 1.002  # edges are refined until they lie within this factor
 _SETTINGS_KEPT = 256
 _COMPILED_KEPT = 8192
-_POINTS_PER_PAUSE = 40
+_POINTS_PER_PAUSE = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +118,14 @@ class Basis:
         compositions: by method, from simple to complicated.
         following: the method of the next range; None in the last one.
         scales: what the costs of the range's method and of the following one are multiplied by in choosing.
+        limit_bytes: the evidence is asked up to here.
         grid: sizes to walk along.
     """
 
     compositions: Mapping[str, Composition]
     following: str | None
     scales: tuple[float, float]
+    limit_bytes: float
     grid: tuple[float, ...] = dataclasses.field(repr=False, compare=False)
 
     def crossover(self, method: str, edge_bytes: float) -> tuple[float, float] | None:
@@ -137,7 +139,7 @@ class Basis:
             return low > 0 or high < 0
 
         smaller = [size for size in reversed(self.grid) if size < edge_bytes]
-        larger = [size for size in self.grid if size > edge_bytes]
+        larger = [size for size in self.grid if edge_bytes < size <= self.limit_bytes]
         return (
             _boundary(distinguishable, edge_bytes, smaller, unbounded=0.0),
             _boundary(distinguishable, edge_bytes, larger, unbounded=math.inf),
@@ -211,7 +213,8 @@ def choose(
         margin: benefit below which a simpler method is taken in any case.
     """
     lines = [line_of(one) for one in compositions]
-    contest = _Contest(lines, [1.0] * len(lines), Setting(MappingProxyType({}), (), MappingProxyType({})), margin)
+    setting = Setting(MappingProxyType({}), (), MappingProxyType({}))
+    contest = _Contest(lines, [1.0] * len(lines), setting, margin, _no_pause)
     return compositions[contest.winner([line.at(payload_bytes) for line in lines], payload_bytes, tolerance)]
 
 
@@ -224,7 +227,7 @@ Frozen = tuple[tuple[str, float], ...]
 
 
 def _frozen(by_method: Mapping[str, float]) -> Frozen:
-    return tuple(sorted((method, factor) for method, factor in by_method.items() if factor != 1.0))
+    return tuple(sorted((name, factor) for name, factor in by_method.items() if factor != 1.0)) if by_method else ()
 
 
 def _no_pause() -> None:
@@ -246,6 +249,7 @@ class _Memo:
 
     def __init__(self, curves: CurveSet) -> None:
         self._methods = known_methods(curves)
+        self._codecs: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._settings: Bounded[Setting] = Bounded(_SETTINGS_KEPT)
         self._compiled: Bounded[tuple[Range, ...]] = Bounded(_COMPILED_KEPT)
 
@@ -258,7 +262,9 @@ class _Memo:
         pause: Callable[[], None],
     ) -> tuple[Range, ...]:
         """What was compiled for the same setting and wishes, or is compiled now."""
-        place = (*_codec_name(curves, context), context.signalling, context.in_place, context.in_flight, *goal)
+        codec = (context.kind, context.format, context.compression)
+        name = self._codecs.get(codec) or self._codecs.setdefault(codec, _codec_name(curves, context))
+        place = (name, context.signalling, context.in_place, context.in_flight, *goal)
         key = (place, context.available, wishes)
         found = self._compiled.get(key)
         if found is None:
@@ -290,33 +296,41 @@ def _compile(
     if not lines:
         return ()
     penalties = dict(wishes.penalties)
-    contest = _Contest(lines, [penalties.get(line.method, 1.0) for line in lines], setting, wishes.margin)
-    edges = contest.edges(wishes.tolerance, pause)
+    contest = _Contest(lines, [penalties.get(line.method, 1.0) for line in lines], setting, wishes.margin, pause)
+    edges = contest.edges(wishes.tolerance)
+    pause()
     edges = contest.without_flicker(edges, max(wishes.tolerance, wishes.margin))
     pause()
-    return contest.ranges(edges, pause)
+    return contest.ranges(edges)
 
 
 class _Contest:
     """The available methods of a setting, from simple to complicated, with what their costs are multiplied by."""
 
-    def __init__(self, lines: Sequence[Line], scales: Sequence[float], setting: Setting, margin: float) -> None:
-        self.lines, self.scales, self.setting, self.margin = lines, scales, setting, margin
-        self._are_scaled = any(scale != 1.0 for scale in scales)
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        scales: Sequence[float],
+        setting: Setting,
+        margin: float,
+        pause: Callable[[], None],
+    ) -> None:
+        self.lines, self.scales, self.setting, self.margin, self.pause = lines, scales, setting, margin, pause
 
     def winner(self, values: Sequence[float], payload_bytes: float, tolerance: float) -> int:
         """The number of the method to take, given all (scaled) costs at a size."""
         least = min(values)
-        within_margin = least * (1 + self.margin)
         limit = least * (1 + max(tolerance, self.margin))
         for index, value in enumerate(values):
             if value <= limit and (
-                value == least or value <= within_margin or self._low(index, values.index(least), payload_bytes) <= 0
+                value == least
+                or value <= least * (1 + self.margin)
+                or self._low(index, values.index(least), payload_bytes) <= 0
             ):
                 return index
         raise ValueError(f"a cost at {payload_bytes} bytes is no number: {values}")
 
-    def edges(self, tolerance: float, pause: Callable[[], None]) -> list[tuple[float, int]]:
+    def edges(self, tolerance: float) -> list[tuple[float, int]]:
         """Start and method of every stretch of sizes with the same choice, edges refined by bisection."""
         last_bytes = max(line.last_bytes for line in self.lines)
         settled = self.winner(self._values_at(last_bytes), last_bytes, tolerance)
@@ -328,12 +342,20 @@ class _Contest:
                 return self.winner(values, payload_bytes, 0.0)
             return winner
 
+        grid = self.setting.grid[: bisect.bisect_right(self.setting.grid, last_bytes * EXTRAPOLATION)]
+        within = 1 + max(tolerance, self.margin)
         edges: list[tuple[float, int]] = []
         left = SMALLEST_BYTES
-        for number, (size, values) in enumerate(zip(self.setting.grid, self._rows(), strict=True)):
+        for number, (size, values) in enumerate(zip(grid, self._rows(len(grid)), strict=True)):
             if number % _POINTS_PER_PAUSE == 0:
-                pause()
-            winner = winner_of(values, size)
+                self.pause()
+            least = min(values)
+            limit = least * within
+            for winner, value in enumerate(values):  # noqa: B007 - the first one that is within the limit
+                if value <= limit:
+                    break
+            if value != least or size > last_bytes:
+                winner = winner_of(values, size)
             if not edges:
                 edges.append((size, winner))
             while winner != edges[-1][1]:
@@ -344,7 +366,7 @@ class _Contest:
                     low, high, after = (middle, high, after) if here == before else (low, middle, here)
                 edges.append((high, after))
                 left = high
-                pause()
+                self.pause()
             left = size
         return edges
 
@@ -361,7 +383,7 @@ class _Contest:
             kept.append((start, method))
         return kept
 
-    def ranges(self, edges: Sequence[tuple[float, int]], pause: Callable[[], None]) -> tuple[Range, ...]:
+    def ranges(self, edges: Sequence[tuple[float, int]]) -> tuple[Range, ...]:
         """The ranges between edges, with what their evidence is worked out from."""
         first = max(min(line.first_bytes for line in self.lines), SMALLEST_BYTES)
         last = max(line.last_bytes for line in self.lines)
@@ -373,11 +395,11 @@ class _Contest:
             end = math.inf if following is None else starts[index + 1]
             scales = (self.scales[number], 1.0 if following is None else self.scales[following])
             next_method = None if following is None else self.lines[following].method
-            basis = Basis(compositions, next_method, scales, self.setting.grid)
+            basis = Basis(compositions, next_method, scales, last * EXTRAPOLATION, self.setting.grid)
             middle = _middle(start, end, first, last)
             method = self.lines[number].method
             ranges.append(Range(start, end, method, middle, self._reason(number, middle), basis))
-            pause()
+            self.pause()
         return tuple(ranges)
 
     def _reason(self, number: int, payload_bytes: float) -> str:
@@ -391,12 +413,12 @@ class _Contest:
             return PENALISED
         return MARGINAL if scaled[number] <= min(scaled) * (1 + self.margin) else SIMPLER
 
-    def _rows(self) -> zip[tuple[float, ...]]:
-        """The (scaled) costs of all methods, by position on the grid."""
-        columns: list[Sequence[float]] = [self.setting.values[line.method] for line in self.lines]
-        if self._are_scaled:
-            pairs = zip(columns, self.scales, strict=True)
-            columns = [[scale * value for value in column] if scale != 1.0 else column for column, scale in pairs]
+    def _rows(self, count: int) -> zip[tuple[float, ...]]:
+        """The (scaled) costs of all methods at the first sizes of the grid."""
+        columns: list[Sequence[float]] = []
+        for line, scale in zip(self.lines, self.scales, strict=True):
+            values = self.setting.values[line.method][:count]
+            columns.append(values if scale == 1.0 else [scale * value for value in values])
         return zip(*columns, strict=True)
 
     def _values_at(self, payload_bytes: float) -> list[float]:
@@ -411,6 +433,7 @@ class _Contest:
         if low is None:
             difference = self.setting.difference(first.composition, second.composition)
             low = self.setting.lows[key] = difference.at(payload_bytes, scales)[1]
+            self.pause()
         return low
 
 
