@@ -1,0 +1,251 @@
+"""Take in what was recorded, a little at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
+from typing import Protocol
+
+from perfkit.config.curves import CurveSet
+from perfkit.config.engine_settings import CalibrationSettings
+from perfkit.engine.outcomes.calibration import Calibrator
+from perfkit.engine.outcomes.corrections import CorrectionChange, Corrections
+from perfkit.engine.outcomes.histogram import LatencyHistogram
+from perfkit.engine.outcomes.prediction import PlannedCell, Predictor
+from perfkit.engine.outcomes.regret import Explored
+from perfkit.engine.outcomes.statistics import MethodStatistics, OutcomeStatistics
+
+__all__ = ["OTHER_POOLS", "Outcome", "Outcomes", "TakenDecision"]
+
+OTHER_POOLS = "(other)"
+"""The name under which pools are summed up once there are 1 000."""
+
+_POOLS_KEPT = 1_000
+_SLICE = 32
+_COMPARED = 128
+_COMPARED_EACH = 4
+_LONGEST_NS = 2**62
+_LATENCY_GOALS = ("latency", "balanced")
+
+
+class PlannedRange(Protocol):
+    """Of a range of the plan, what is needed here."""
+
+    @property
+    def method(self) -> str: ...
+
+
+class GoalCell(PlannedCell, Protocol):
+    """Of a compiled cell, what is needed here."""
+
+    @property
+    def goal(self) -> str: ...
+
+
+class TakenDecision(Protocol):
+    """Of a decision, what is needed here."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def propensity(self) -> float: ...
+    @property
+    def cell(self) -> GoalCell: ...
+    @property
+    def part(self) -> PlannedRange: ...
+
+
+Outcome = tuple[int, TakenDecision, int, float | None, str | None, bool, str | None]
+"""What was recorded of a transfer: moment in microseconds, decision, bytes, latency in nanoseconds, session, whether it
+succeeded, and the name of the error."""
+
+Comparable = list[tuple[GoalCell, int, float]]  # cell, payload_bytes, latency_ns
+
+
+class _Counts:
+    __slots__ = ("failures", "histogram", "payload_bytes")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.payload_bytes = 0
+        self.histogram = LatencyHistogram()
+
+
+class Outcomes:
+    """What transfers took: statistics, predicted against actual, regret.
+
+    One thread takes outcomes in; others may ask for statistics at the same time. Memory is bounded: at most 1 000 pools
+    are told apart.
+
+    Args:
+        settings: how far the plan may correct itself.
+        seed: of the sample of outcomes that is compared with predictions.
+        clock: monotonic nanoseconds.
+    """
+
+    def __init__(
+        self, settings: CalibrationSettings, *, seed: int = 0, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._clock = clock
+        self._random = random.Random(seed)
+        self._lock = threading.RLock()
+        self._counts: dict[tuple[str, str], _Counts] = {}
+        self._pools: set[str] = set()
+        self._predictor = Predictor()
+        self._calibrator = Calibrator(settings)
+        self._explored = Explored(seed)
+        self._curves: CurveSet | None = None
+        self._retired: CurveSet | None = None
+        self._unreadable = 0
+
+    def configure(self, settings: CalibrationSettings) -> None:
+        """Follow other settings from now on; what was learned under the ones before is forgotten if they differ."""
+        with self._lock:
+            if settings != self._calibrator.settings:
+                self._calibrator.reset("the settings of calibration were changed")
+                self._calibrator.settings = settings
+
+    def take(self, outcomes: Sequence[Outcome], pause: Callable[[], None] = lambda: None) -> None:
+        """Take in outcomes.
+
+        Args:
+            outcomes: as they were recorded.
+            pause: called after each slice of work, of well under 200 microseconds.
+        """
+        now_ns = self._clock()
+        comparable: dict[tuple[str, str], Comparable] = {}
+        for start in range(0, len(outcomes), _SLICE):
+            with self._lock:
+                self._count(outcomes[start : start + _SLICE], comparable, now_ns)
+            pause()
+        each = max(_COMPARED_EACH, _COMPARED // max(len(comparable), 1))
+        ratios: dict[str, dict[str, list[float]]] = {}
+        for (pool, method), rows in comparable.items():
+            sample = rows if len(rows) <= each else self._random.sample(rows, each)
+            for start in range(0, len(sample), _SLICE):
+                ratios.setdefault(pool, {}).setdefault(method, []).extend(
+                    self._log_ratios(method, sample[start : start + _SLICE])
+                )
+                pause()
+        for pool, by_method in ratios.items():
+            observed = {method: found for method, found in by_method.items() if found}
+            if observed:
+                with self._lock:
+                    self._calibrator.observe(pool, observed, now_ns)
+                pause()
+
+    def corrections(self) -> Corrections:
+        """By what the plan is to be corrected; the same object as long as nothing changed."""
+        with self._lock:
+            return self._calibrator.corrections(self._clock())
+
+    def changes(self) -> tuple[CorrectionChange, ...]:
+        """What changed of the corrections since this was last asked, oldest first."""
+        with self._lock:
+            return self._calibrator.changes()
+
+    def untrusted_pools(self) -> frozenset[str]:
+        """Pools in which the curves are too far off to decide."""
+        with self._lock:
+            return self._calibrator.untrusted_pools()
+
+    def statistics(self) -> OutcomeStatistics:
+        """Counts and quantiles by pool and method, and the regret of pools that explored."""
+        with self._lock:
+            corrections = self._calibrator.corrections(self._clock())
+            regret = self._explored.regret()
+            untrusted = tuple(sorted(self._calibrator.untrusted_pools()))
+            names = sorted(self._counts)
+        methods: dict[str, dict[str, MethodStatistics]] = {}
+        for pool, method in names:
+            correction = corrections.of(pool).get(method, 1.0)
+            methods.setdefault(pool, {})[method] = self._method_statistics(pool, method, correction)
+        return OutcomeStatistics(MappingProxyType(methods), MappingProxyType(regret), untrusted, self._unreadable)
+
+    def after_fork_in_child(self) -> None:
+        """Make usable in a child what the parent's thread may have held while it forked."""
+        self._lock = threading.RLock()
+
+    def _count(self, outcomes: Iterable[Outcome], comparable: dict[tuple[str, str], Comparable], now_ns: int) -> None:
+        for outcome in outcomes:
+            try:
+                self._count_one(outcome, comparable, now_ns)
+            except (TypeError, ValueError, AttributeError, OverflowError):  # what a caller recorded may be anything
+                self._unreadable += 1
+
+    def _count_one(self, outcome: Outcome, comparable: dict[tuple[str, str], Comparable], now_ns: int) -> None:
+        _, decision, payload_bytes, latency_ns, _, ok, _ = outcome
+        cell, method = decision.cell, decision.method
+        name = (cell.context.pool, method)
+        counts = self._counts.get(name)
+        if counts is None:
+            name, counts = self._new_counts(*name)
+        if not ok:
+            counts.failures += 1
+            return
+        if latency_ns is None or not 0 < latency_ns < _LONGEST_NS:
+            return
+        counts.histogram.add(latency_ns)
+        counts.payload_bytes += payload_bytes
+        if name[0] != OTHER_POOLS and self._is_comparable(cell):
+            rows = comparable.get(name)
+            if rows is None:
+                rows = comparable[name] = []
+            rows.append((cell, payload_bytes, latency_ns))
+            if decision.propensity < 1 and cell.goal in _LATENCY_GOALS:
+                planned, propensity = decision.part.method, decision.propensity
+                self._explored.add(name[0], planned, method, payload_bytes, latency_ns, propensity, now_ns)
+
+    def _new_counts(self, pool: str, method: str) -> tuple[tuple[str, str], _Counts]:
+        if pool not in self._pools:
+            if len(self._pools) >= _POOLS_KEPT:
+                pool = OTHER_POOLS
+            else:
+                self._pools.add(pool)
+        return (pool, method), self._counts.setdefault((pool, method), _Counts())
+
+    def _is_comparable(self, cell: GoalCell) -> bool:
+        """Whether a cell rests on the curves in force; other curves take their place, and what was learned is void."""
+        curves = cell.publication.curves
+        if curves is self._curves:
+            return curves is not None
+        if curves is None or curves is self._retired:
+            return False
+        if curves != self._curves:
+            self._predictor.clear()
+            self._calibrator.reset("other curves are in force")
+            self._explored.forget()
+        self._retired, self._curves = self._curves, curves
+        return True
+
+    def _log_ratios(self, method: str, rows: Iterable[tuple[GoalCell, int, float]]) -> list[float]:
+        found = []
+        for cell, payload_bytes, latency_ns in rows:
+            predicted = self._predictor.log_latency(cell, method, payload_bytes)
+            if predicted is not None and predicted == predicted:  # not where the curve is not above 0
+                found.append(math.log(latency_ns) - predicted)
+        return found
+
+    def _method_statistics(self, pool: str, method: str, correction: float) -> MethodStatistics:
+        with self._lock:
+            counts = self._counts[pool, method]
+            histogram, failures, payload_bytes = counts.histogram.copy(), counts.failures, counts.payload_bytes
+            accuracy = self._calibrator.accuracy(pool, method)
+        return MethodStatistics(
+            n=histogram.n,
+            failures=failures,
+            payload_bytes=payload_bytes,
+            mean_ns=histogram.latency_sum_ns / histogram.n if histogram.n else None,
+            p50_ns=histogram.quantile(0.5),
+            p95_ns=histogram.quantile(0.95),
+            p99_ns=histogram.quantile(0.99),
+            p999_ns=histogram.quantile(0.999),
+            factor=accuracy.factor if accuracy else None,
+            error_p50=accuracy.error_p50 if accuracy else None,
+            error_p90=accuracy.error_p90 if accuracy else None,
+            correction=correction,
+        )
