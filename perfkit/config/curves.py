@@ -21,7 +21,9 @@ from perfkit.errors import ConfigError
 __all__ = ["QUANTITIES", "CodecEntry", "CostCurve", "CurveKey", "CurveSet", "Evidence", "IntervalPoint", "Piece"]
 
 CURVES_SCHEMA = 1
-QUANTITIES = ("latency_ns", "cpu_ns", "resident_bytes")
+QUANTITIES = ("latency_ns", "cpu_ns", "resident_bytes", "copied_bytes", "setup_ns")
+"""What a curve may predict: latency, processor time of both sides, memory held, bytes copied by the code of both sides,
+and setup: how much longer than a warm transfer the first one takes, whose memory nobody has used yet."""
 ANY = "*"
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from perfkit.config.curves import ANY, QUANTITIES, CodecEntry, CurveKey
+from perfkit.config.curves import ANY, CodecEntry, CurveKey
 from perfkit.learn.frames import Observations
 from perfkit.schema import SERIALIZATION_FAMILY, ZERO_COPY_FAMILY
 
-__all__ = ["Cells", "codec_entries", "collect_cells"]
+__all__ = ["Cells", "codec_entries", "collect_cells", "setup_cells"]
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.signedinteger]
@@ -22,6 +22,8 @@ _MOST_ROUNDS = 64  # more rounds than this in a launch are merged into blocks of
 _MOST_SIZES = 48  # more distinct sizes than this in a group are merged into bins of a quarter doubling
 _FEW = 2**16  # numbers up to here are told apart by a table, without sorting
 _CODEC_STAGES = ("encode", "encode_into", "decode")
+_QUANTITIES = ("latency_ns", "cpu_ns", "resident_bytes", "copied_bytes")
+_LEAST_SETUP = 0.01  # share of a cold transfer's latency that its setup takes at least; less is lost in the noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +50,23 @@ class Cells:
         return int(self.log_medians.shape[0])
 
 
-def collect_cells(observations: Observations, stages: tuple[str, ...] = ("transport", *_CODEC_STAGES)) -> list[Cells]:
+def collect_cells(
+    observations: Observations,
+    stages: tuple[str, ...] = ("transport", *_CODEC_STAGES),
+    quantities: tuple[str, ...] = _QUANTITIES,
+) -> list[Cells]:
     """Reduce observations to cells, one `Cells` per stage, method, signalling, placement, load, codec and quantity.
 
     Args:
         observations: as read by `read_observations`.
         stages: stages to take; ``whole`` cells keep both their method and their codec.
+        quantities: quantities to take, of those that are a column or a sum of columns.
     """
     group, keys = _groups(observations, stages)
     launches = _distinct(observations.codes["run_id"], observations.numbers["launch"].astype(np.int64))[1]
     rounds = _round_blocks(launches, observations.numbers["round"])
     collected = []
-    for quantity in QUANTITIES:
+    for quantity in quantities:
         values = _quantity(observations, quantity)
         for index, rows in _rows_by_group(np.where(np.isnan(values), -1, group)):
             key = dataclasses.replace(keys[index], quantity=quantity)
@@ -67,6 +74,20 @@ def collect_cells(observations: Observations, stages: tuple[str, ...] = ("transp
             sizes = _bins(observations.numbers[column][rows])
             collected.append(_cells(key, sizes, launches[rows], rounds[rows], np.log(np.maximum(values[rows], 1.0))))
     return sorted(collected, key=lambda cells: dataclasses.astuple(cells.key))
+
+
+def setup_cells(cold: Cells, warm_ns: Floats) -> Cells:
+    """What first transfers take longer than later ones.
+
+    Args:
+        cold: latencies of transfers whose memory nobody had used yet.
+        warm_ns: latency of a warm transfer at each of their sizes, in nanoseconds; of medians, so that it hardly adds
+            to the noise of single cold transfers.
+    """
+    latency_ns = np.exp(cold.log_medians)
+    setup_ns = np.maximum(latency_ns - warm_ns, _LEAST_SETUP * latency_ns)
+    key = dataclasses.replace(cold.key, quantity="setup_ns")
+    return dataclasses.replace(cold, key=key, log_medians=np.log(setup_ns))
 
 
 def codec_entries(observations: Observations) -> tuple[CodecEntry, ...]:

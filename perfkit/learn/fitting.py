@@ -11,8 +11,8 @@ import numpy as np
 from perfkit.config.curves import CostCurve, CurveSet, Evidence, IntervalPoint
 from perfkit.engine.ranges import TOLERANCE
 from perfkit.errors import FitError, InputError
-from perfkit.learn.cells import Cells, codec_entries, collect_cells
-from perfkit.learn.frames import Observations, read_observations
+from perfkit.learn.cells import Cells, codec_entries, collect_cells, setup_cells
+from perfkit.learn.frames import Observations, read_cold_observations, read_observations, to_table
 from perfkit.learn.pieces import PieceFit, fit_pieces
 from perfkit.learn.result import Fit, SampleCell
 from perfkit.learn.uncertainty import Noise, Spread, curve_spread, intervals, measure_noise
@@ -47,8 +47,9 @@ def fit(
     """Fit cost curves to observations, and learn from them where each method wins.
 
     Every stage, method, signalling, placement, load and codec gets a curve of few straight, nondecreasing pieces
-    through its median latency (and processor time and resident bytes where they were measured), with a 95 % interval
-    from a bootstrap over launches and rounds. Only warm, successful, untouched transfers count.
+    through its median latency (and processor time, resident and copied bytes where they were measured), with a 95 %
+    interval from a bootstrap over launches and rounds. Only warm, successful, untouched transfers count; what cold ones
+    take longer than the curve of the warm ones says is their setup, and gets a curve, too.
 
     Args:
         frame: a dictionary of arrays, an Arrow table, a pandas or polars frame, an Ibis table, or a result of
@@ -78,8 +79,10 @@ def fit(
     """
     if not 0 <= tolerance <= 1:
         raise InputError(f"tolerance == {tolerance!r}, must be a share between 0 and 1")
-    observations = read_observations(frame)
+    table = to_table(frame)
+    observations = read_observations(table)
     fitted = [_fit_curve(cells) for cells in collect_cells(observations)]
+    fitted += _setup(read_cold_observations(table), fitted)
     if not any(one.cells.key.stage == "transport" for one in fitted):
         raise FitError("no transfer of stage 'transport' was measured; run `perfkit bench`, or set the column stage")
     curves = {
@@ -100,6 +103,18 @@ def _fit_curve(cells: Cells) -> _Fitted:
     noise = measure_noise(cells)
     pieces = fit_pieces(cells.sizes, noise.log_medians, noise.standard_deviations)
     return _Fitted(cells, noise, pieces, curve_spread(pieces, noise))
+
+
+def _setup(cold: Observations | None, warm: Sequence[_Fitted]) -> list[_Fitted]:
+    """What cold transfers take longer, by the curve of the warm ones that have all else in common."""
+    if cold is None:
+        return []
+    by_key = {one.cells.key: one.pieces for one in warm}
+    return [
+        _fit_curve(setup_cells(cells, by_key[cells.key].at(cells.sizes)))
+        for cells in collect_cells(cold, ("transport",), ("latency_ns",))
+        if cells.key in by_key
+    ]
 
 
 def _intervals_of_comparable(fitted: Sequence[_Fitted]) -> list[tuple[IntervalPoint, ...]]:

@@ -15,18 +15,18 @@ import pyarrow.compute as pc
 from perfkit.errors import FitError
 from perfkit.schema import TRANSFER_COLUMNS
 
-__all__ = ["Observations", "read_observations"]
+__all__ = ["Observations", "read_cold_observations", "read_observations", "to_table"]
 
 _TEXT = ("run_id", "stage", "method", "signalling", "placement", "temperature", "kind", "format", "compression")
 _NUMBERS = ("launch", "round", "in_flight", "payload_bytes", "wire_bytes", "latency_ns")
-_OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes")
+_OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes", "copied_bytes")
 _DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS}
 _REQUIRED = tuple(column.name for column in TRANSFER_COLUMNS if column.required)
 
 
 @dataclasses.dataclass(frozen=True)
 class Observations:
-    """Warm transfers that succeeded, as columns: text as codes into `names`, numbers as floats (NaN where unknown)."""
+    """Transfers that succeeded, as columns: text as codes into `names`, numbers as floats (NaN where unknown)."""
 
     names: Mapping[str, tuple[str, ...]]
     codes: Mapping[str, npt.NDArray[np.signedinteger]]
@@ -52,21 +52,34 @@ def read_observations(source: Any) -> Observations:
     Raises:
         FitError: it is no frame, a column is missing or of the wrong type, a figure is impossible, or nothing is left.
     """
-    table = _to_table(source)
+    table = to_table(source)
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
         raise FitError(
             f"the frame lacks {', '.join(missing)}; got {', '.join(table.column_names) or 'no columns'}. "
             "Rename or add the columns (see perfkit.schema.TRANSFER_COLUMNS)"
         )
-    keep = _usable(table)
-    count = pc.sum(keep).as_py() or 0
-    if count == 0:
+    read = _read(table, "warm")
+    if read is None:
         raise FitError(
             f"none of the {table.num_rows} observations is a warm, successful, untouched transfer (those of a "
             "replay are held out, traffic of services is no measurement); measure with `perfkit bench`, or hand over a "
             "frame that holds some"
         )
+    return read
+
+
+def read_cold_observations(source: Any) -> Observations | None:
+    """The cold transfers of a frame that `read_observations` can read; None where it holds none."""
+    table = to_table(source)
+    return _read(table, "cold") if "temperature" in table.column_names else None
+
+
+def _read(table: pa.Table, temperature: str) -> Observations | None:
+    keep = _usable(table, temperature)
+    count = pc.sum(keep).as_py() or 0
+    if count == 0:
+        return None
     # Column by column: all that is usable at once would be another copy of the frame, which may fill the memory.
     codes, names = {}, {}
     for column in _TEXT:
@@ -81,7 +94,8 @@ def read_observations(source: Any) -> Observations:
     return Observations(names, codes, numbers, *_observed_between(_kept(table, "observed_at", keep)))
 
 
-def _to_table(source: Any) -> Any:
+def to_table(source: Any) -> pa.Table:
+    """A frame of any kind as an Arrow table. Raises `FitError` where it is no frame."""
     while hasattr(source, "observations"):
         source = source.observations
     if isinstance(source, pa.Table):
@@ -101,8 +115,8 @@ def _to_table(source: Any) -> Any:
         ) from error
 
 
-def _usable(table: Any) -> Any:
-    """Which rows count, as an Arrow array."""
+def _usable(table: Any, temperature: str) -> Any:
+    """Which rows of a temperature count, as an Arrow array."""
     keep: Any = pa.array(np.ones(table.num_rows, bool))
     for column, wanted in (("ok", True), ("touched", False)):
         if column in table.column_names:
@@ -113,7 +127,7 @@ def _usable(table: Any) -> Any:
                     f"column {column} == {table[column].type}, cannot be compared with {wanted!r}"
                 ) from error
             keep = pc.and_(keep, pc.fill_null(equal, False))
-    keep = pc.and_(keep, _equals(table, "temperature", "warm"))
+    keep = pc.and_(keep, _equals(table, "temperature", temperature))
     is_whole = _equals(table, "stage", "whole")
     for left_out in (
         _equals(table, "source", "replay"),  # what a fit is proved on must not be what it was made from
