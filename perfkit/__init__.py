@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from perfkit.channel import Server as Server
     from perfkit.channel import connect as connect
     from perfkit.channel import serve as serve
-    from perfkit.config.check import check as check
     from perfkit.engine import Binding as Binding
     from perfkit.engine import Decision as Decision
     from perfkit.engine import Engine as Engine
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
+    from perfkit.workflows.check import check as check
     from perfkit.workflows.compare import compare as compare
     from perfkit.workflows.doctor import diagnose as diagnose
     from perfkit.workflows.exchange import export_run as export_run
@@ -109,7 +109,7 @@ _HOMES = {
     "Server": "perfkit.channel",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
-    "check": "perfkit.config.check",
+    "check": "perfkit.workflows.check",
     "compare": "perfkit.workflows.compare",
     "connect": "perfkit.channel",
     "delete_runs": "perfkit.workflows.run_deletion",

@@ -34,11 +34,12 @@ def check_command(context: click.Context, path: Path, as_json: bool) -> None:
     """Read perfkit.toml and the thresholds beside it as a service would.
 
     Names path, line and column of a mistake, and says whether the thresholds
-    were measured on a host like this one. Without perfkit.toml the defaults
+    were measured on a host like this one, whether policies in Python can be
+    imported, and which rules do nothing. Without perfkit.toml the defaults
     apply. Exit code 1 when the check failed, 2 when a file cannot be used at
     all.
     """
-    from perfkit.config.check import check
+    from perfkit.workflows.check import check
 
     existing(path)
     result = check(path)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from perfkit.config.curves import ANY
+from perfkit.config.experiments import Experiment
 from perfkit.config.fingerprint import collect_fingerprint, differences
 from perfkit.config.pipelines import read_pipelines
+from perfkit.config.pool_settings import DEFAULT_POOL, PoolSettings
+from perfkit.config.rule_notes import rule_notes
 from perfkit.config.settings import Settings, read_settings
 from perfkit.config.thresholds import Thresholds, load_thresholds
 from perfkit.errors import ConfigError
 from perfkit.tables import ResultTable, plural
 
-__all__ = ["CheckResult", "Finding", "check"]
+__all__ = ["CheckResult", "Finding", "check_files"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,15 +58,19 @@ class CheckResult:
         return self.to_table().to_text()
 
 
-def check(path: str | Path = "perfkit.toml") -> CheckResult:
+def check_files(
+    path: str | Path = "perfkit.toml", *, policy_problems: Callable[[Settings], Iterable[str]] = lambda _: ()
+) -> CheckResult:
     """Check `perfkit.toml` and the `thresholds.toml` beside it.
 
     Args:
         path: the settings.
+        policy_problems: says what is wrong with the policies in Python that settings name; by default nobody looks.
 
     Returns:
-        What was found. Thresholds that were measured on another host are a problem; thin evidence, and methods of a
-        pool without any, are worth a note; so are files that are missing, for which an engine takes the defaults.
+        What was found. Thresholds that were measured on another host and policies that cannot be asked are a problem;
+        thin evidence, rules that do nothing, and methods of a pool without evidence are worth a note; so are files that
+        are missing, for which an engine takes the defaults.
 
     Raises:
         ConfigError: a file cannot be used at all: with path, line, column, what was got and what is allowed. Where an
@@ -75,6 +82,9 @@ def check(path: str | Path = "perfkit.toml") -> CheckResult:
     methods = _measured_methods(thresholds) if thresholds else ()
     settings = read_settings(path, measured_methods=methods)
     findings = [_settings_finding(path.name, settings)]
+    findings += (Finding(path.name, "ok", sentence) for sentence in map(_experiment_sentence, settings.experiments))
+    findings += (Finding(path.name, "problem", sentence) for sentence in policy_problems(settings))
+    findings += (Finding(path.name, "note", sentence) for sentence in _notes(settings))
     if pipelines := read_pipelines(path):
         findings.append(Finding(path.name, "ok", f"{plural(len(pipelines), 'pipeline')}: {', '.join(pipelines)}"))
     if thresholds is None:
@@ -89,6 +99,31 @@ def _settings_finding(file: str, settings: Settings) -> Finding:
     if settings.path is None:
         return Finding(file, "note", f"no {file}: the defaults apply; `perfkit init` writes one")
     return Finding(file, "ok", f"{plural(len(settings.pools), 'pool')}: {', '.join(settings.pools)}")
+
+
+def _experiment_sentence(experiment: Experiment) -> str:
+    shares = ", ".join(f"{variant.name} {variant.share:.3g}" for variant in experiment.variants)
+    where = ", ".join(experiment.pools) or "every pool"
+    return f"experiment {experiment.name}{'' if experiment.enabled else ', switched off'}: {shares} in {where}"
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """What an engine follows without a word, and people may not have meant."""
+    default = settings.pools[DEFAULT_POOL]
+    for name, pool in settings.pools.items():
+        inherited = 0 if name == DEFAULT_POOL else len(default.rules)
+        yield from rule_notes(name, pool, len(pool.rules) - inherited)
+        named = [pool.override, *(method for rule in pool.rules for method in rule.use)]
+        named += [part.method for part in pool.thresholds]
+        left_out = [method for method in dict.fromkeys(named) if method and method not in (pool.methods or named)]
+        if left_out:
+            message = f"pool {name} may not use {', '.join(left_out)}, which it inherits from {DEFAULT_POOL}"
+            yield f"{message}; it is passed over there"
+    for experiment in settings.experiments:
+        for variant in experiment.variants:
+            rules = variant.changes.get("rules", ())
+            for note in rule_notes(DEFAULT_POOL, PoolSettings(rules=rules), len(rules)):
+                yield f"experiment {experiment.name}, {note.partition(', ')[2]}"
 
 
 def _load_published(path: Path) -> Thresholds | None:

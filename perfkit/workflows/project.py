@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfkit.config.check import CheckResult, check
+from perfkit.config.check import CheckResult
 from perfkit.config.template import write_template
 from perfkit.errors import FileError
+from perfkit.workflows.check import check
 
 __all__ = ["SETTINGS_NAME", "prepare_project"]
 

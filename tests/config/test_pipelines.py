@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfkit.config.check import check
+from perfkit.config.check import check_files as check
 from perfkit.config.pipelines import EmailSettings, NotifySettings, PipelineSettings, load_pipelines, read_pipelines
 from perfkit.config.settings import load_perfkit_toml
 from perfkit.errors import ConfigError
