@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from perfkit.tables import plural
 from perfkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from perfkit.engine.decision import Decision
+    from perfkit.engine.recording.rows import Outcome
 
 __all__ = [
     "EVENTS",
@@ -20,7 +20,6 @@ __all__ = [
     "DecisionExplored",
     "EngineEvent",
     "LimitApproached",
-    "Outcome",
     "OutcomesRecorded",
     "PlanCorrected",
     "PlanReloaded",
@@ -29,28 +28,6 @@ __all__ = [
     "SessionExposed",
     "StateChanged",
 ]
-
-
-class Outcome(NamedTuple):
-    """What became of one decision, as `Engine.record` was told.
-
-    Args:
-        decision: the decision that was followed.
-        payload_bytes: size of the payload before encoding.
-        latency_ns: how long the transfer took; None where nobody measured it.
-        session: session that the service named; None without one.
-        ok: whether the transfer succeeded.
-        error: name of the exception of a failed transfer; None for one that succeeded.
-        fallback: methods that could not carry it, with the reason, such as ``shm_pool: no room``; empty without any.
-    """
-
-    decision: Decision
-    payload_bytes: int
-    latency_ns: float | None = None
-    session: str | None = None
-    ok: bool = True
-    error: str | None = None
-    fallback: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +58,11 @@ class EngineEvent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutcomesRecorded(EngineEvent):
-    """A batch of what `Engine.record` was told since the last one."""
+    """A batch of what `Engine.record` was told since the last one.
+
+    Plain tuples stand for outcomes, in the order of `perfkit.engine.recording.Outcome`: moment_us, decision,
+    payload_bytes, latency_ns, session, ok, error.
+    """
 
     name: ClassVar[str] = "outcomes recorded"
     severity: ClassVar[str] = "debug"
@@ -89,15 +70,18 @@ class OutcomesRecorded(EngineEvent):
     outcomes: Sequence[Outcome]
 
     @property
+    def failures(self) -> int:
+        """How many of them failed."""
+        return sum(not ok for *_, ok, _ in self.outcomes)
+
+    @property
     def message(self) -> str:
         """How many there are, and how many failed."""
-        failed = sum(not outcome.ok for outcome in self.outcomes)
-        return f"{plural(len(self.outcomes), 'outcome')} recorded, {failed} failed"
+        return f"{plural(len(self.outcomes), 'outcome')} recorded, {self.failures} failed"
 
     def to_plain(self) -> dict[str, Any]:
         """The counts; the outcomes themselves are rows of the lake."""
-        failed = sum(not outcome.ok for outcome in self.outcomes)
-        plain = {"outcomes": len(self.outcomes), "failures": failed, "occurred_at_ns": self.occurred_at_ns}
+        plain = {"outcomes": len(self.outcomes), "failures": self.failures, "occurred_at_ns": self.occurred_at_ns}
         return {"event": self.name, "severity": self.severity, "message": self.message, **plain}
 
 

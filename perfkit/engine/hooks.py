@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 from perfkit.config.source import shown
 from perfkit.engine.events import EVENTS, EngineEvent
 
-__all__ = ["Hook", "HookHealth", "Hooks"]
+__all__ = ["Event", "Hook", "HookHealth", "Hooks"]
 
 Event = TypeVar("Event", bound=EngineEvent)
+"""One kind of event."""
 
 _MOST_FAILURES = 100
 _LOGGER = logging.getLogger("perfkit.engine.hooks")

@@ -17,7 +17,6 @@ from perfkit.engine.events import (
     DecisionExplored,
     EngineEvent,
     LimitApproached,
-    Outcome,
     OutcomesRecorded,
     PlanCorrected,
     PlanReloaded,
@@ -29,7 +28,7 @@ from perfkit.engine.events import (
 from perfkit.engine.hooks import Hooks
 
 EXAMPLES: tuple[EngineEvent, ...] = (
-    OutcomesRecorded([Outcome(None, 1024, 5000.0), Outcome(None, 1024, None, ok=False, error="PeerLostError")]),
+    OutcomesRecorded([(1, None, 1024, 5000, None, True, None), (2, None, 1024, 0, None, False, "PeerLostError")]),
     StateChanged("normal", "memory_pressure", "92 % of memory in use"),
     PlanReloaded(2, 7, ("thresholds.toml: version 6 → 7",)),
     ReloadRefused(("perfkit.toml:3:8: goal == 'fast'",)),
