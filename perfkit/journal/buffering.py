@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from perfkit.errors import JournalError
 from perfkit.journal.batches import EncodedBatch
@@ -14,16 +15,30 @@ from perfkit.journal.committing import CommitRequest, Committer
 from perfkit.journal.counter import ACCEPTED, DROPPED
 from perfkit.journal.encoding import check_columns, encode_batches
 from perfkit.journal.tally import Tally
+from perfkit.journal.turns import Turns
 from perfkit.units import format_bytes
 
-__all__ = ["Buffer", "Writer"]
+__all__ = ["Buffer", "RowSource", "Writer"]
 
 _BATCH_ROWS = 1000
-_TURN_S = 100e-6
-"""A column of a batch takes some 50 µs more: the thread keeps the interpreter for less than 200 µs at a time. Shorter
-turns cost throughput: beside a busy thread, every one begins with a wait of 5 ms for the interpreter."""
-_PAUSE_S = 20e-6
+_BATCHES_PER_COMMIT = 8
 _LONGEST_RETRY_S = 5.0
+
+
+class RowSource(Protocol):
+    """Rows that wait elsewhere, and are counted as accepted, until the journal's thread fetches them."""
+
+    def fetch(self, limit: int, pause: Callable[[], None]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Hand over the oldest rows.
+
+        Args:
+            limit: how many rows at most.
+            pause: to be called between steps of some 50 µs.
+
+        Returns:
+            Tables and columns, as for `perfkit.journal.encoding.encode_batches`, with one list at least; none when no
+            row waits.
+        """
 
 
 class Writer:
@@ -99,6 +114,7 @@ class Buffer:
         self._flush_interval_s = flush_interval_s
         self._writers: dict[tuple[str, tuple[str, ...]], Writer] = {}
         self._pending: list[CommitRequest] = []
+        self._sources: list[RowSource] = []
         self._begin_without_thread()
 
     def _begin_without_thread(self) -> None:
@@ -118,6 +134,10 @@ class Buffer:
         check_columns(*key)
         with self._tally.lock:
             return self._writers.setdefault(key, Writer(*key, self, self._tally))
+
+    def attach(self, source: RowSource) -> None:
+        """Fetch rows from a source, too: within the flush interval while the disk is well."""
+        self._sources.append(source)
 
     def wake(self, *, is_urgent: bool) -> None:
         """Rows wait: commit them within the flush interval, or soon."""
@@ -139,7 +159,7 @@ class Buffer:
         self._wishes.put(None)
         if self._thread is not None:
             self._thread.join()
-        self._commit_buffered()
+        self._commit_buffered(is_last=True)
         for request in self._pending:
             self._tally.drop(request.rows)
         self._pending.clear()
@@ -172,7 +192,7 @@ class Buffer:
             if wish is None:
                 return
             try:
-                is_complete = self._commit_buffered(pause=_Turns())
+                is_complete = self._commit_buffered(pause=Turns())
             except Exception as error:  # noqa: BLE001 - without its thread the journal would fill and say nothing
                 self.last_error = f"rows could not be committed: {type(error).__name__}: {error}"
                 is_complete = False
@@ -182,6 +202,8 @@ class Buffer:
 
     def _next_wish(self, retry_s: float | None) -> _FlushRequest | bool | None:
         """Wait until it is time to commit: ``None`` is the wish to end."""
+        if retry_s is None and self._sources:
+            retry_s = self._flush_interval_s  # nobody says that rows wait there
         try:
             wish = self._wishes.get(timeout=retry_s)
         except queue.Empty:
@@ -194,39 +216,67 @@ class Buffer:
                 break
         return wish
 
-    def _commit_buffered(self, pause: Callable[[], None] | None = None) -> bool:
+    def _commit_buffered(self, pause: Callable[[], None] | None = None, *, is_last: bool = False) -> bool:
         """Try to commit all rows that wait; those that could not be are kept for the next time."""
         with self._round_lock:
             for writer in tuple(self._writers.values()):
                 rows = writer.take()
                 for begin in range(0, len(rows), _BATCH_ROWS):
-                    self._pending += self._encoded(writer, rows[begin : begin + _BATCH_ROWS], pause)
-            if not self._pending:
-                return True
-            requests = [CommitRequest(request.batches) for request in self._pending]
-            try:
-                self._committer.commit(requests)
-            finally:
-                self._pending = [request for request in requests if request.error is not None]
-                self._give_room(sum(request.rows for request in requests if request.is_done and request.error is None))
-            return not self._pending
+                    part = rows[begin : begin + _BATCH_ROWS]
+                    encode = functools.partial(_encode_rows, writer, part, pause)
+                    self._pending += self._encoded(writer.table, encode, 0, len(part))
+            is_complete = self._commit_pending()
+            if self._sources and not is_last:
+                is_complete = self._committer.claim() and is_complete
+            # Sources keep their rows, and drop the oldest, while others could not be committed.
+            while (is_complete or is_last) and self._fetch_from_sources(pause, is_last=is_last):
+                is_complete = is_complete and self._commit_pending()
+            return is_complete
+
+    def _fetch_from_sources(self, pause: Callable[[], None] | None, *, is_last: bool) -> bool:
+        """Encode what waits at sources, for one commit; whether there was anything."""
+        fetched = 0
+        for source in self._sources:
+            for _ in range(_BATCHES_PER_COMMIT):
+                found = source.fetch(_BATCH_ROWS if is_last else min(_BATCH_ROWS, self.room), pause or _go_on)
+                if not found:
+                    break
+                for table, columns in found:
+                    rows = next(len(values) for values in columns.values() if isinstance(values, list))
+                    fetched += rows
+                    self._give_room(-rows)
+                    self._pending += self._encoded(
+                        table, functools.partial(_encode_columns, table, columns, pause), 0, rows
+                    )
+        return fetched > 0
+
+    def _commit_pending(self) -> bool:
+        if not self._pending:
+            return True
+        requests = [CommitRequest(request.batches) for request in self._pending]
+        try:
+            self._committer.commit(requests)
+        finally:
+            self._pending = [request for request in requests if request.error is not None]
+            self._give_room(sum(request.rows for request in requests if request.is_done and request.error is None))
+        return not self._pending
 
     def _encoded(
-        self, writer: Writer, rows: list[Sequence[Any]], pause: Callable[[], None] | None
+        self, table: str, encode: Callable[[slice], tuple[EncodedBatch, ...]], begin: int, end: int
     ) -> list[CommitRequest]:
         try:
-            request = CommitRequest(_encode_rows(writer, rows, pause))
+            request = CommitRequest(encode(slice(begin, end)))
             if request.body_bytes > self._committer.max_request_bytes:
                 raise JournalError(f"it takes {format_bytes(request.body_bytes)}, more than the journal may hold")
             return [request]
         except Exception as error:  # noqa: BLE001 - whatever a service handed in, its other rows must not suffer
-            if len(rows) == 1:
-                self.last_error = f"a row of {writer.table} was dropped: {error}"
+            if end - begin == 1:
+                self.last_error = f"a row of {table} was dropped: {error}"
                 self._tally.drop(1)
                 self._give_room(1)
                 return []
-        middle = len(rows) // 2
-        return [*self._encoded(writer, rows[:middle], pause), *self._encoded(writer, rows[middle:], pause)]
+        middle = (begin + end) // 2
+        return [*self._encoded(table, encode, begin, middle), *self._encoded(table, encode, middle, end)]
 
     def _give_room(self, rows: int) -> None:
         with self._tally.lock:
@@ -234,21 +284,21 @@ class Buffer:
 
 
 def _encode_rows(
-    writer: Writer, rows: list[Sequence[Any]], pause: Callable[[], None] | None
+    writer: Writer, all_rows: list[Sequence[Any]], pause: Callable[[], None] | None, part: slice
 ) -> tuple[EncodedBatch, ...]:
+    rows = all_rows[part]
     if {len(row) for row in rows} != {len(writer.columns)}:
         raise JournalError(f"got {len(rows[0])} values, must be {len(writer.columns)}: {', '.join(writer.columns)}")
     columns = {name: [row[place] for row in rows] for place, name in enumerate(writer.columns)}
     return encode_batches(writer.table, columns, pause=pause)
 
 
-class _Turns:
-    """Let the service's threads have the interpreter whenever this one had it for long enough."""
+def _encode_columns(
+    table: str, columns: Mapping[str, Any], pause: Callable[[], None] | None, part: slice
+) -> tuple[EncodedBatch, ...]:
+    some = {name: values[part] if isinstance(values, list) else values for name, values in columns.items()}
+    return encode_batches(table, some, pause=pause)
 
-    def __init__(self) -> None:
-        self._since_s = time.perf_counter()
 
-    def __call__(self) -> None:
-        if time.perf_counter() - self._since_s >= _TURN_S:
-            time.sleep(_PAUSE_S)  # to give it up alone does not hand it over
-            self._since_s = time.perf_counter()
+def _go_on() -> None:
+    """No pause: nobody else needs the interpreter."""

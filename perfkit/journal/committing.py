@@ -82,6 +82,15 @@ class Committer:
             except (JournalError, OSError, sqlite3.Error) as error:
                 raise self._failed(error) from error
 
+    def claim(self) -> bool:
+        """Have a slot, so that rows are counted in its page before the first commit; whether there is one now."""
+        if self._holder is None:
+            try:
+                self.holder()
+            except JournalError:
+                return False  # noted as the last error
+        return True
+
     def close(self) -> None:
         """Commit what waits, and give the slot back. Requests fail from now on."""
         with self.lock:
@@ -126,7 +135,7 @@ class Committer:
             self._release(keep_figures=False)
         if self._holder is None:
             self._holder = claim_slot(self._folder)
-            self._tally.begin_epoch(self._holder.figures)
+            self._tally.begin_epoch(self._holder.cells)
             self.file_bytes = self._holder.live_bytes()
             self._on_claim()
         return self._holder

@@ -3,9 +3,10 @@
 A store into a mapped page reaches the file whatever happens to the process; no system call is made on the way of a row.
 It survives ``kill -9``, not a power cut: after one, figures may be as old as the kernel's last write-back.
 
-The page holds 64-bit numbers. An epoch's figures are in one of two places, by whether its number is even: those of a
+The file holds 64-bit numbers. An epoch's figures are in one of two places, by whether its number is even: those of a
 new epoch are set to zero before its number is stored, so that a kill at any moment leaves figures and number of one
-epoch.
+epoch. Beside the rows that were accepted under a lock, every thread that hands rows in has a cell of its own, a *lane*;
+what was accepted is the sum of all. The files of before had no lanes; they are read, and a holder makes them longer.
 """
 
 from __future__ import annotations
@@ -13,22 +14,45 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import os
-import struct
 from pathlib import Path
 
 from perfkit.errors import JournalError
 
-__all__ = ["ACCEPTED", "COMMITTED", "DROPPED", "Counter", "CounterState", "read_counter"]
+__all__ = [
+    "ACCEPTED",
+    "COMMITTED",
+    "DROPPED",
+    "LANES",
+    "LANES_OFFSET",
+    "Counter",
+    "CounterState",
+    "EpochCells",
+    "read_counter",
+]
 
-ACCEPTED, COMMITTED, DROPPED = 0, 1, 2
-"""Places of the figures within an epoch's."""
+ACCEPTED, COMMITTED, DROPPED, LANES_OFFSET = 0, 1, 2, 3
+"""Places of the figures within an epoch's. The last is added to the sum of the lanes, modulo 2^64: lanes go on counting
+when an epoch ends."""
+LANES = 1000
+"""Threads that have a cell of their own; more are counted late."""
 
-_PAGE_BYTES = 4096
-_MAGIC = int.from_bytes(b"PKCOUNT1", "little")
+_PAGE_BYTES = 4 * 4096
+_BYTES_WITHOUT_LANES = 4096
+_MAGIC = int.from_bytes(b"PKCOUNT2", "little")
+_MAGIC_WITHOUT_LANES = int.from_bytes(b"PKCOUNT1", "little")
 _MAGIC_AT, _EPOCH_AT, _POSITION_AT = 0, 1, 2
 _FIGURES_AT = (8, 16)
-_FIGURES = 3
-_CELLS = struct.Struct("=20Q")
+_FIGURES = 4
+_LANES_AT = (32, 32 + LANES)
+_CELL_BYTES = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EpochCells:
+    """Where an epoch is counted: its figures, and one cell for each of `LANES` threads."""
+
+    figures: memoryview
+    lanes: memoryview
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,14 +86,24 @@ def read_counter(path: Path) -> CounterState:
         return CounterState()
     except OSError as error:
         raise JournalError(f"{path} cannot be read: {error.strerror}; check its permissions (ls -l {path})") from error
-    if len(page) < _CELLS.size:
-        return CounterState()
-    cells = _CELLS.unpack_from(page)
-    if cells[_MAGIC_AT] != _MAGIC:
+    cells = memoryview(page[: len(page) // _CELL_BYTES * _CELL_BYTES]).cast("Q")
+    if len(page) >= _PAGE_BYTES and cells[_MAGIC_AT] == _MAGIC:
+        lanes = LANES
+    elif len(page) >= _BYTES_WITHOUT_LANES and cells[_MAGIC_AT] == _MAGIC_WITHOUT_LANES:
+        lanes = 0
+    else:
         return CounterState()
     epoch = cells[_EPOCH_AT]
-    figures = cells[_FIGURES_AT[epoch % 2] :]
-    return CounterState(epoch, cells[_POSITION_AT], figures[ACCEPTED], figures[COMMITTED], figures[DROPPED])
+    figures, lanes_at = cells[_FIGURES_AT[epoch % 2] :][:_FIGURES], _LANES_AT[epoch % 2]
+    accepted = figures[ACCEPTED]
+    if lanes:
+        accepted = _signed(accepted + figures[LANES_OFFSET] + sum(cells[lanes_at : lanes_at + lanes]))
+    return CounterState(epoch, cells[_POSITION_AT], max(0, accepted), figures[COMMITTED], figures[DROPPED])
+
+
+def _signed(number: int) -> int:
+    """A number modulo 2^64, from -2^63 on: a kill while an epoch began may leave a sum below 0."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 class Counter:
@@ -85,35 +119,39 @@ class Counter:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            if os.fstat(descriptor).st_size < _PAGE_BYTES:
-                os.pwrite(descriptor, bytes(_PAGE_BYTES), 0)
+            size = os.fstat(descriptor).st_size
+            if size < _PAGE_BYTES:
+                kept = size if size >= _BYTES_WITHOUT_LANES else 0
+                os.pwrite(descriptor, bytes(_PAGE_BYTES - kept), kept)
                 os.fsync(descriptor)
             self._page = mmap.mmap(descriptor, _PAGE_BYTES)
         finally:
             os.close(descriptor)
         self._cells = memoryview(self._page).cast("Q")
-        if self._cells[_MAGIC_AT] != _MAGIC:
+        if self._cells[_MAGIC_AT] == _MAGIC_WITHOUT_LANES:
+            self._cells[_LANES_AT[0] :] = memoryview(bytes(_PAGE_BYTES - _LANES_AT[0] * _CELL_BYTES)).cast("Q")
+        elif self._cells[_MAGIC_AT] != _MAGIC:
             self._cells[:] = memoryview(bytes(_PAGE_BYTES)).cast("Q")
-            self._cells[_MAGIC_AT] = _MAGIC
+        self._cells[_MAGIC_AT] = _MAGIC
 
     @property
     def epoch(self) -> int:
         """The last epoch; 0 when there was none."""
         return self._cells[_EPOCH_AT]
 
-    def begin_epoch(self, epoch: int) -> memoryview:
+    def begin_epoch(self, epoch: int) -> EpochCells:
         """Start to count for another epoch.
 
         Returns:
-            Its figures, all 0: store at `ACCEPTED`, `COMMITTED`, `DROPPED`.
+            Its cells, all 0: store at `ACCEPTED`, `COMMITTED`, `DROPPED`, `LANES_OFFSET`, and in lanes.
         """
-        begin = _FIGURES_AT[epoch % 2]
-        figures = self._cells[begin : begin + _FIGURES]
-        for place in range(_FIGURES):
-            figures[place] = 0
+        begin, lanes_begin = _FIGURES_AT[epoch % 2], _LANES_AT[epoch % 2]
+        figures, lanes = self._cells[begin : begin + _FIGURES], self._cells[lanes_begin : lanes_begin + LANES]
+        for cells in (figures, lanes):
+            cells[:] = memoryview(bytes(len(cells) * _CELL_BYTES)).cast("Q")
         self._cells[_EPOCH_AT] = epoch
         self._page.flush()
-        return figures
+        return EpochCells(figures, lanes)
 
     def reserve_position(self, position: int) -> None:
         """Note a position before it is used: no later holder may use it again."""
@@ -124,7 +162,7 @@ class Counter:
         self._cells[_FIGURES_AT[self._cells[_EPOCH_AT] % 2] + COMMITTED] = rows
 
     def close(self) -> None:
-        """Unmap the page; the figures that `begin_epoch` returned must have been released."""
+        """Unmap the page; the cells that `begin_epoch` returned must have been released."""
         self._page.flush()
         self._cells.release()
         self._page.close()

@@ -140,7 +140,7 @@ class SlotHolder:
             self._counter = Counter(files.counter)
             sync_folder(files.folder)
             self._inode = files.database.stat().st_ino
-            self.figures = self._counter.begin_epoch(self.epoch)
+            self.cells = self._counter.begin_epoch(self.epoch)
         except BaseException:
             self._connection.close()
             raise
@@ -205,7 +205,7 @@ class SlotHolder:
 
         Args:
             final: figures of the epoch, to be stored; None when the files are not ours any more. The page that
-                `figures` shows must have been released.
+                `cells` show must have been released.
         """
         if final is not None and final.accepted:
             with contextlib.suppress(sqlite3.Error):  # nothing is lost: the counter says the same to the next holder

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from perfkit.errors import InputError
-from perfkit.journal.buffering import Buffer, Writer
+from perfkit.journal.buffering import Buffer, RowSource, Writer
 from perfkit.journal.committing import CommitRequest, Committer
 from perfkit.journal.encoding import encode_batches
 from perfkit.journal.tally import Tally
@@ -156,6 +156,20 @@ class Journal:
         (True, True, 1)
         """
         return self._buffer.writer(table, columns)
+
+    def attach(self, source: RowSource) -> Tally:
+        """Fetch rows from a source, too, within the flush interval; `start` says that the first ones have come.
+
+        Returns:
+            Counts what the source accepts, through lanes, and what it drops. What it hands over is counted here.
+        """
+        self._buffer.attach(source)
+        return self._tally
+
+    def start(self) -> None:
+        """Have the thread fetch from sources, and claim the slot, soon. Does not wait for either."""
+        _close_when_a_worker_ends()
+        self._buffer.wake(is_urgent=True)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Commit what was offered before.
