@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perfkit.engine.costs import GOALS
+from perfkit.engine.goals import GOALS, MAY_BE_MISSING
 from perfkit.errors import FileError
 from perfkit.measurement.replay_workload import ReplayPayload, ReplaySetting
 
@@ -29,7 +29,8 @@ def collect_samples(
     """Every send of a replay with its setting, payload, half and cost; `SAMPLE_COLUMNS`.
 
     Settings that agree in signalling and load share their sends. The rounds of each launch belong to the halves in
-    turn. A send without a figure that the goal needs is left out.
+    turn. A send without a figure that the goal needs is left out. Of a send only the whole is known, so the goal
+    ``throughput`` is judged by latency.
 
     Args:
         observations: what was measured.
@@ -56,7 +57,7 @@ def _of_setting(
     ]
     held = [one.number for one in workload if setting.holds(one)]
     cost = pl.sum_horizontal(
-        *(pl.col(quantity).cast(pl.Float64) * weight for quantity, weight in GOALS[setting.goal].items()),
+        *(_figure(sends, quantity) * weight for quantity, weight in GOALS[setting.goal].items()),
         ignore_nulls=False,
     )
     return (
@@ -65,6 +66,13 @@ def _of_setting(
         .drop_nulls("cost")
         .select(SAMPLE_COLUMNS)
     )
+
+
+def _figure(sends: pl.DataFrame, quantity: str) -> pl.Expr:
+    """A quantity of every send; where nobody measured it, nothing if the goal can do without, as in a plan."""
+    if quantity not in MAY_BE_MISSING:
+        return pl.col(quantity).cast(pl.Float64)
+    return pl.col(quantity).cast(pl.Float64).fill_null(0.0) if quantity in sends.columns else pl.lit(0.0)
 
 
 def keep_judged(samples: pa.Table, judged: Mapping[str, Sequence[int]]) -> pa.Table:
