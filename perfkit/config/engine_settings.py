@@ -119,8 +119,8 @@ class EngineSettings:
     Args:
         mode: ``decide``, or ``observe``: take the default, and tell what would have been taken.
         priority: `SOURCES` in the order in which they are asked; the first that names a method is followed.
-        confidence: probability from 0 to 1 that a method chosen by the curves must have of being no worse than what
-            would be taken without them.
+        confidence: probability from 0 to 1 that a method chosen by the curves must have of being no worse, but for the
+            pool's tolerance, than what would be taken without them.
         policy_modules: modules to import for their `perfkit.policy` functions.
         exploration: what is risked to learn.
         resources: reaction to what the host has left.
@@ -131,7 +131,7 @@ class EngineSettings:
 
     mode: str = "decide"
     priority: tuple[str, ...] = SOURCES
-    confidence: float = 0.8
+    confidence: float = 0.5
     policy_modules: tuple[str, ...] = ()
     exploration: ExplorationSettings = ExplorationSettings()
     resources: ResourceSettings = ResourceSettings()

@@ -7,21 +7,34 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from perfkit.engine.costs import GOALS, Cost, method_cost
+from perfkit.config.pool_settings import Weights
+from perfkit.engine.circumstances import NORMAL
+from perfkit.engine.costs import Cost, method_cost
 from perfkit.engine.plan import Cell, PlanRange
+from perfkit.engine.sources import Loser
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration
 
-__all__ = ["Decision", "Explanation", "MethodCost", "middle_bytes", "ready_decisions"]
+__all__ = ["Decision", "Explanation", "MethodCost", "Trial", "middle_bytes", "ready_decisions"]
 
 ReadyDecisions = tuple[tuple[int, ...], tuple["Decision", ...]]
+"""Edges in whole bytes, and one decision more than edges."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
     """Which method to take. Made with the plan, handed out by `decide`.
 
-    `id` names the plan's version, the context and the range; `cell` and `part` are where in the plan it stands.
+    Args:
+        method: the method.
+        id: names the plan's version, the context and the range: equal decisions share it.
+        rule: why, in words.
+        source: who named the method: override, rule, policy, model, threshold or default; ``exploration`` where another
+            one is tried to learn, ``probe`` where one that failed is tried again.
+        propensity: probability with which this method was taken; below 1 only where exploration was possible.
+        cell: the compiled plan of the context.
+        part: the range of it that holds the size.
+        trials: what may be taken in its place, to learn.
     """
 
     method: str
@@ -29,6 +42,24 @@ class Decision:
     rule: str
     cell: Cell = dataclasses.field(repr=False, compare=False)
     part: PlanRange = dataclasses.field(repr=False, compare=False)
+    source: str = "default"
+    propensity: float = 1.0
+    trials: tuple[Trial, ...] = dataclasses.field(repr=False, compare=False, default=())
+
+    @property
+    def variant(self) -> str:
+        """Variant of the experiment under way; empty without one."""
+        return self.cell.variant
+
+    @property
+    def experiment(self) -> str:
+        """The experiment under way; empty without one."""
+        return self.cell.experiment
+
+    @property
+    def state(self) -> str:
+        """What the host had left: ``normal``, or a kind of pressure."""
+        return self.cell.circumstances.state
 
     def explain(self, payload_bytes: float | None = None) -> Explanation:
         """Say what each method would cost, the margin, the evidence and the rule.
@@ -54,6 +85,25 @@ class Decision:
 
     def __str__(self) -> str:
         return self.to_table().to_text()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """Another method that may be taken in the place of a decision's, to learn what it costs.
+
+    Args:
+        decision: the one to hand out.
+        excess_ns: latency that it is expected to cost more, at `at_bytes`; 0 where it costs less.
+        at_bytes: size that `excess_ns` is for.
+    """
+
+    decision: Decision
+    excess_ns: float
+    at_bytes: float
+
+    def excess_at(self, payload_bytes: float) -> float:
+        """Latency that it is expected to cost more at a size: in proportion to larger sizes, never less."""
+        return self.excess_ns * max(1.0, payload_bytes / self.at_bytes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,6 +157,8 @@ class Explanation:
     def _notes(self) -> tuple[str, ...]:
         publication = self.decision.cell.publication
         notes = [f"Why: {self.decision.rule}."]
+        notes += [f"Not followed: {loser.source}, {_said(loser)}." for loser in self.decision.part.losers]
+        notes += _circumstances(self.decision)
         if self.margin is not None:
             comparison = "more" if self.margin >= 0 else "less"
             notes.append(f"Margin: the next best method costs {abs(self.margin):.0%} {comparison}.")
@@ -121,8 +173,7 @@ class Explanation:
             run = publication.run or "unknown"
             notes.append(f"Evidence: version {publication.version}, run {run}, {observations} in {launches}.")
         if self.decision.cell.goal == "balanced" and self.costs:
-            latency, processor = (f"{weight:.0%}" for weight in GOALS["balanced"].values())
-            notes.append(f"balanced: {latency} of the latency and {processor} of both sides' processor time.")
+            notes.append(f"balanced: {_weighted(self.decision.cell.pool.weights)}.")
         if any(not entry.cost.measured for entry in self.costs.values()):
             notes.append("(?): an estimate; this size or this kind of payload was not measured.")
         return (*notes, *(f"Warning: {warning}" for warning in self.decision.cell.warnings))
@@ -134,6 +185,14 @@ class Explanation:
             "method": self.decision.method,
             "id": self.decision.id,
             "rule": self.decision.rule,
+            "source": self.decision.source,
+            "losers": [dataclasses.asdict(loser) for loser in self.decision.part.losers],
+            "state": self.decision.state,
+            "open_methods": sorted(cell.circumstances.open_methods),
+            "corrections": dict(cell.circumstances.factors),
+            "experiment": self.decision.experiment,
+            "variant": self.decision.variant,
+            "propensity": self.decision.propensity,
             "payload_bytes": self.payload_bytes,
             "pool": cell.context.pool,
             "goal": cell.goal,
@@ -163,21 +222,28 @@ def ready_decisions(cell: Cell) -> ReadyDecisions:
 
     The edges are whole bytes, so that the comparison on the hot path is one between integers.
     """
-    source = "default" if cell.publication.version is None else f"v{cell.publication.version}"
     decisions = tuple(
-        Decision(part.method, f"{source}:{cell.name}#{index}", part.rule, cell, part)
+        Decision(part.method, f"{_plan_name(cell)}#{index}", part.rule, cell, part, part.source)
         for index, part in enumerate(cell.ranges)
     )
     return tuple(math.ceil(part.end_bytes) for part in cell.ranges[:-1]), decisions
+
+
+def _plan_name(cell: Cell) -> str:
+    source = "default" if cell.publication.version is None else f"v{cell.publication.version}"
+    return f"{source}:{cell.name}"
 
 
 def _costs(cell: Cell, payload_bytes: float) -> Iterator[tuple[str, MethodCost]]:
     curves = cell.publication.curves
     if curves is None:
         return
+    weights, factors = cell.pool.weights, dict(cell.circumstances.factors)
     for method in cell.context.available:
-        cost = method_cost(curves, method, cell.context, payload_bytes, cell.goal)
-        latency = method_cost(curves, method, cell.context, payload_bytes, "latency")
+        cost, latency = (
+            method_cost(curves, method, cell.context, payload_bytes, goal, weights=weights, factors=factors)
+            for goal in (cell.goal, "latency")
+        )
         if cost is not None and latency is not None:
             yield method, MethodCost(cost, latency)
 
@@ -188,6 +254,38 @@ def middle_bytes(part: PlanRange) -> float:
         return part.evidence.middle_bytes
     end_bytes = part.end_bytes if part.end_bytes < math.inf else 4 * max(part.start_bytes, 1.0)
     return math.sqrt(max(part.start_bytes, 1.0) * max(end_bytes, 1.0))
+
+
+def _said(loser: Loser) -> str:
+    return f"{loser.method} ({loser.rule})" if loser.method else loser.rule
+
+
+def _circumstances(decision: Decision) -> list[str]:
+    """What holds now and not always, in sentences."""
+    now = decision.cell.circumstances
+    notes = []
+    if now.state != NORMAL:
+        notes.append(f"State: {now.state.replace('_', ' ')}.")
+    if now.open_methods:
+        notes.append(f"Circuit breaker open: {', '.join(sorted(now.open_methods))}.")
+    notes += [f"Corrected by what transfers take: {method} {factor:.2f} times." for method, factor in now.factors]
+    if decision.variant:
+        notes.append(f"Experiment {decision.experiment}, variant {decision.variant}.")
+    if decision.propensity < 1:
+        notes.append(f"Exploration: this method was taken with probability {decision.propensity:.3g}.")
+    return notes
+
+
+def _weighted(weights: Weights) -> str:
+    parts = {
+        f"{weights.latency:.0%} of the latency": weights.latency,
+        f"{weights.cpu:.0%} of both sides' processor time": weights.cpu,
+        f"{weights.memory:g} ns per byte held": weights.memory,
+        f"{weights.copied:g} ns per byte copied": weights.copied,
+        f"{weights.setup:.0%} of the setup": weights.setup,
+    }
+    counted = [text for text, weight in parts.items() if weight]
+    return " and ".join([", ".join(counted[:-1]), counted[-1]] if len(counted) > 2 else counted) or "nothing counts"
 
 
 def _cost_to_plain(cost: Cost) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from perfkit.schema import SIMPLICITY_ORDER, ZERO_COPY_FAMILY
+from perfkit.units import format_bytes
 
 __all__ = ["ZERO_COPY_BYTES", "DefaultRange", "default_ranges"]
 
@@ -29,11 +30,14 @@ class DefaultRange:
     rule: str
 
 
-def default_ranges(available: Sequence[str] = SIMPLICITY_ORDER) -> tuple[DefaultRange, ...]:
+def default_ranges(
+    available: Sequence[str] = SIMPLICITY_ORDER, zero_copy_bytes: int = ZERO_COPY_BYTES
+) -> tuple[DefaultRange, ...]:
     """The ranges that hold where nothing is published.
 
     Args:
         available: the methods that may be taken; at least one. Without a method of a family, the other family serves.
+        zero_copy_bytes: size from which the zero-copy family is taken.
 
     >>> [(part.end_bytes, part.method) for part in default_ranges(("grpc", "shm_pool"))]
     [(10485760, 'grpc'), (inf, 'shm_pool')]
@@ -42,9 +46,10 @@ def default_ranges(available: Sequence[str] = SIMPLICITY_ORDER) -> tuple[Default
     serialization = _first(_SERIALIZATION_PREFERENCE, available)
     fallback = zero_copy or serialization or available[0]
     small, large = serialization or fallback, zero_copy or fallback
+    edge = format_bytes(zero_copy_bytes)
     return (
-        DefaultRange(0, ZERO_COPY_BYTES, small, "default: below 10 MiB, the serialization family"),
-        DefaultRange(ZERO_COPY_BYTES, math.inf, large, "default: from 10 MiB, the zero-copy family"),
+        DefaultRange(0, zero_copy_bytes, small, f"default: below {edge}, the serialization family"),
+        DefaultRange(zero_copy_bytes, math.inf, large, f"default: from {edge}, the zero-copy family"),
     )
 
 

@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import operator
-import os
-import threading
-import time
-import weakref
 from bisect import bisect_right
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from random import random
+from types import TracebackType
 
 from perfkit.config.source import shown
+from perfkit.engine.background import check_interval
+from perfkit.engine.compiled import cell_of, circumstances_of
+from perfkit.engine.control import Bound, Control
 from perfkit.engine.costs import Context
-from perfkit.engine.decision import Decision, ReadyDecisions, ready_decisions
-from perfkit.engine.in_force import InForce, Names, put_in_force, read_again, replace_unknown
+from perfkit.engine.decision import Decision
+from perfkit.engine.hooks import Event, Hook
 from perfkit.engine.loading import Files, Loaded, load_files
-from perfkit.engine.plan import Cell, Publication, compile_cell, known_contexts
+from perfkit.engine.plan import known_contexts
 from perfkit.engine.status import Health, Statistics
 from perfkit.engine.view import PlanView
-from perfkit.engine.watching import Watcher, check_interval
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.schema import COMPRESSIONS, FORMATS, KINDS, SIGNALLINGS
 
 __all__ = ["Binding", "Engine"]
 
-_UNKNOWN_NAMES_KEPT = 8
-
 
 class Binding:
-    """`decide` for one fixed context: the fastest form. Made by `Engine.bind`."""
+    """`decide` for one fixed context: the fastest form. Made by `Engine.bind`; follows every change of the plan."""
 
-    __slots__ = ("_decisions", "_edges")
+    __slots__ = ("_bound", "_control")
 
-    def __init__(self, ready: ReadyDecisions) -> None:
-        self._edges, self._decisions = ready
+    def __init__(self, bound: Bound, control: Control) -> None:
+        self._bound, self._control = bound, control
 
-    def decide(self, payload_bytes: int) -> Decision:
-        """Decide for a size in bytes, 0 or more. Raises as `Engine.decide`."""
+    def decide(self, payload_bytes: int, session: str | None = None) -> Decision:
+        """Decide for a size in bytes, 0 or more. Arguments and errors are those of `Engine.decide`."""
         if payload_bytes.__class__ is not int or payload_bytes < 0:
             payload_bytes = _checked_size(payload_bytes)
-        return self._decisions[bisect_right(self._edges, payload_bytes)]
+        edges, decisions, chance, arms = self._bound.ready
+        if session is not None:
+            if session.__class__ is not str:
+                session = _checked_session(session)
+            if arms is not None:
+                try:
+                    edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
+                except KeyError:
+                    edges, decisions, chance, _ = self._control.assign(arms, session)
+        decision = decisions[bisect_right(edges, payload_bytes)]
+        if chance and random() < chance:
+            decision = self._control.divert(decision, payload_bytes)
+        return decision
 
 
 class Engine:
@@ -48,10 +58,9 @@ class Engine:
 
     A context (pool, kind, format, compression, signalling) is compiled when it is first used, which takes
     milliseconds: bind it, or decide once, before the first transfer that is in a hurry. After that a decision takes no
-    lock, and nothing in a file makes it raise. `watch` takes over what is published later; who holds a `Binding` binds
-    anew when `generation` has grown.
+    lock, and nothing in a file makes it raise. `load` starts a thread that takes over what the files say later.
 
-    >>> engine = Engine.load("no-such-folder/perfkit.toml")
+    >>> engine = Engine.load("no-such-folder/perfkit.toml", background=False)
     >>> engine.decide(64 * 2**20, kind="tensor", format="numpy").method
     'shm_pool'
     >>> engine.health().status
@@ -59,19 +68,16 @@ class Engine:
     """
 
     def __init__(self, loaded: Loaded) -> None:
-        self._plan = put_in_force(loaded)
-        self._file_errors = loaded.errors
-        self._signature = loaded.signature
-        self._failures = len(loaded.errors)
-        self._compile_ns = 0
-        self._unknown: Counter[str] = Counter()
-        self._unknown_names: dict[str, None] = {}
-        self._reloading = threading.RLock()  # reentrant: a signal's handler may reload, too
-        self._watcher: Watcher | None = None
-        _ENGINES.add(self)
+        self._control = Control(loaded)
 
     @classmethod
-    def load(cls, path: str | Path = "perfkit.toml", *, thresholds: str | Path | None = None) -> Engine:
+    def load(
+        cls,
+        path: str | Path = "perfkit.toml",
+        *,
+        thresholds: str | Path | None = None,
+        background: bool = True,
+    ) -> Engine:
         """Load an engine from `perfkit.toml` and the `thresholds.toml` beside it.
 
         A service must start whatever its files hold. A missing file means the defaults; a file that cannot be used
@@ -80,10 +86,14 @@ class Engine:
         Args:
             path: the settings that people write.
             thresholds: what `perfkit publish` wrote; by default `thresholds.toml` in the folder of `path`.
+            background: start the thread that follows files, resources and outcomes; tools that decide once need none.
         """
         settings_path = Path(path)
         thresholds_path = Path(thresholds) if thresholds is not None else settings_path.parent / "thresholds.toml"
-        return cls(load_files(Files(settings_path, thresholds_path)))
+        engine = cls(load_files(Files(settings_path, thresholds_path)))
+        if background:
+            engine.watch()
+        return engine
 
     def decide(
         self,
@@ -108,7 +118,7 @@ class Engine:
             format: numpy, arrow, pickle, msgpack, json or raw.
             compression: none, lz4 or zstd.
             signalling: how a shared-memory block is announced: uds or grpc.
-            session: reserved for experiments, which keep a session on one variant.
+            session: whose payload it is: an experiment keeps a session on one variant.
 
         Raises:
             TypeError: an argument is of the wrong type.
@@ -116,11 +126,23 @@ class Engine:
         """
         if payload_bytes.__class__ is not int or payload_bytes < 0:
             payload_bytes = _checked_size(payload_bytes)
+        control = self._control
         try:
-            edges, decisions = self._plan.cells[pool, kind, format, compression, signalling]
+            edges, decisions, chance, arms = control.tables.cells[pool, kind, format, compression, signalling]
         except KeyError:
-            edges, decisions = self._resolve(pool, kind, format, compression, signalling)
-        return decisions[bisect_right(edges, payload_bytes)]
+            edges, decisions, chance, arms = control.resolve((pool, kind, format, compression, signalling))
+        if session is not None:
+            if session.__class__ is not str:
+                session = _checked_session(session)
+            if arms is not None:
+                try:
+                    edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
+                except KeyError:
+                    edges, decisions, chance, _ = control.assign(arms, session)
+        decision = decisions[bisect_right(edges, payload_bytes)]
+        if chance and random() < chance:
+            decision = control.divert(decision, payload_bytes)
+        return decision
 
     def bind(
         self,
@@ -154,10 +176,9 @@ class Engine:
             raise InputError("available == (), must name at least one method, such as 'grpc'")
         if in_flight < 1:
             raise InputError(f"in_flight == {in_flight}, must be 1 or more")
-        plan = self._plan
-        names = self._known_names(plan, (pool, kind, format, compression, signalling))
-        context = Context(*names, tuple(available) if available else plan.methods, in_place, in_flight)
-        return Binding(ready_decisions(self._compile(plan, context)))
+        names = (pool, kind, format, compression, signalling)
+        bound = self._control.bind(names, tuple(available) if available else None, in_place, in_flight)
+        return Binding(bound, self._control)
 
     def plan(
         self,
@@ -180,7 +201,8 @@ class Engine:
         Raises:
             UnknownNameError: there is no such pool, kind, format, compression or signalling.
         """
-        in_force = self._plan
+        tables = self._control.tables
+        in_force = tables.plan
         settings, publication = in_force.loaded.settings, in_force.loaded.publication
         asked = {"pool": pool, "kind": kind, "format": format, "compression": compression, "signalling": signalling}
         asked = {what: name for what, name in asked.items() if name is not None}
@@ -193,11 +215,15 @@ class Engine:
         contexts = known_contexts(settings, publication)
         chosen = [c for c in contexts if all(getattr(c, what) == name for what, name in asked.items())]
         chosen = chosen or [Context(available=in_force.methods, **asked)]  # type: ignore[arg-type]
-        return PlanView(publication, tuple(self._compile(in_force, context) for context in chosen))
+        conditions = tables.conditions
+        cells = [cell_of(in_force, one, circumstances_of(in_force, one.pool, conditions)) for one in chosen]
+        return PlanView(publication, tuple(cells))
 
     def health(self) -> Health:
         """Whether the engine does what its files say, and what to know about its plan."""
-        loaded, errors = self._plan.loaded, (*self._file_errors, *self._plan.errors)
+        control = self._control
+        plan = control.tables.plan
+        loaded, errors = plan.loaded, (*control.file_errors, *plan.errors)
         published = loaded.publication.version is not None
         return Health(
             status="degraded" if errors else "ok" if published else "default",
@@ -205,7 +231,7 @@ class Engine:
             settings_path=loaded.settings.path,
             thresholds_path=loaded.thresholds_path,
             version=loaded.publication.version,
-            failures=self._failures,
+            failures=control.failures,
             errors=errors,
             warnings=loaded.publication.warnings,
         )
@@ -213,7 +239,7 @@ class Engine:
     @property
     def generation(self) -> int:
         """Number of the plan in force, from 1: it grows with every plan that replaces another."""
-        return self._plan.generation
+        return self._control.tables.plan.generation
 
     def reload(self) -> Health:
         """Read the files again, and put in force what they say.
@@ -226,18 +252,14 @@ class Engine:
         Returns:
             The health after it.
         """
-        with self._reloading:
-            before = self._plan
-            if before.loaded.files is not None:
-                self._read_again(before, before.loaded.files)
+        self._control.reload()
         return self.health()
 
-    def watch(self, interval_s: float = 0.5) -> None:
-        """Have the files looked at by a thread, and read again when one was written, appeared or vanished.
+    def watch(self, interval_s: float = 0.25) -> None:
+        """Have files, host and outcomes looked at by a thread; `load` calls this unless it is told not to.
 
-        There is one thread, however often this is called; the last interval counts. A process that was forked has none
-        until it calls this itself, and neither has an engine without files. What is being written is read when it has
-        stayed the same for a tenth of a second.
+        There is one thread, however often this is called; the last interval counts. A process that is forked gets one
+        of its own. What is being written is read when it has stayed the same for a tenth of a second.
 
         Args:
             interval_s: seconds between two looks, above 0.
@@ -245,100 +267,48 @@ class Engine:
         Raises:
             InputError: the interval is not above 0, or endless.
         """
-        interval_s = check_interval(interval_s)
-        with self._reloading:
-            files = self._plan.loaded.files
-            if self._watcher is None and files is not None:
-                self._watcher = Watcher(files, self._signature, self._reload_if_changed, interval_s)
-            elif self._watcher is not None:
-                self._watcher.interval_s = interval_s
+        self._control.start(check_interval(interval_s))
 
     def close(self) -> None:
-        """End the thread that `watch` started; the engine goes on deciding by the plan in force."""
-        with self._reloading:
-            watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.stop()  # without the lock: it may be reloading
+        """End the engine's thread and write what was recorded; the engine goes on deciding by the plan in force."""
+        self._control.stop()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def on(self, event: type[Event], function: Callable[[Event], object]) -> Hook[Event]:
+        """Have a function called when something happens: never on the way of a decision.
+
+        It is called by the engine's thread, or by whoever calls `reload`; one that raises is counted, told once in the
+        log, and removed after a hundred failures in a row.
+
+        Args:
+            event: one of the classes in `perfkit.engine.events`, or `EngineEvent` for all of them.
+            function: takes the event; what it returns is ignored.
+
+        Returns:
+            The hook; its `remove()` takes it off again.
+
+        Raises:
+            TypeError: `event` is no kind of event, or `function` cannot be called.
+        """
+        return self._control.hooks.add(event, function)
 
     def statistics(self) -> Statistics:
         """Counts since the engine was loaded."""
+        control = self._control
         return Statistics(
-            cells=len(self._plan.compiled),
-            compile_ns=self._compile_ns,
-            unknown=dict(self._unknown),
-            unknown_names=tuple(self._unknown_names),
-            failures=self._failures,
+            cells=len(control.tables.plan.compiled),
+            compile_ns=control.compile_ns,
+            unknown=dict(control.unknown),
+            unknown_names=tuple(control.unknown_names),
+            failures=control.failures,
         )
-
-    def _reload_if_changed(self) -> None:
-        with self._reloading:
-            files = self._plan.loaded.files
-            if files is not None and files.signature() != self._signature:
-                self.reload()
-
-    def _read_again(self, before: InForce, files: Files) -> None:
-        started_ns, signature = time.perf_counter_ns(), files.signature()
-        plan, errors = read_again(before, files)
-        if self._plan is not before:  # a signal's handler reloaded meanwhile, and read what is newer
-            return
-        if plan is not before:
-            self._plan = plan
-            self._compile_ns += time.perf_counter_ns() - started_ns
-        self._file_errors, self._signature = errors, signature
-        self._failures += len(errors)
-
-    def _resolve(self, pool: str, kind: str, format_name: str, compression: str, signalling: str) -> ReadyDecisions:
-        """What `decide` does for a context that it has not met: compile it, or find the default for unknown names."""
-        plan = self._plan
-        names = self._known_names(plan, (pool, kind, format_name, compression, signalling))
-        if names not in plan.cells:
-            plan.cells[names] = ready_decisions(self._compile(plan, Context(*names, plan.methods)))
-        return plan.cells[names]
-
-    def _known_names(self, plan: InForce, names: Names) -> Names:
-        """The names with every unknown one counted and replaced."""
-        for name in names:
-            if not isinstance(name, str):
-                message = (
-                    f"{shown(name)} is of type {type(name).__name__}; pool, kind, format, compression and signalling"
-                )
-                raise TypeError(f"{message} are text") from None
-        known, unknown = replace_unknown(plan, names)
-        for what, name in unknown:
-            self._unknown[what] += 1
-            if len(self._unknown_names) < _UNKNOWN_NAMES_KEPT:
-                self._unknown_names[f"{what} {shown(name)}"] = None
-        return known
-
-    def _compile(self, plan: InForce, context: Context) -> Cell:
-        if context in plan.compiled:
-            return plan.compiled[context]
-        started_ns = time.perf_counter_ns()
-        settings = plan.loaded.settings
-        try:
-            cell = compile_cell(settings, plan.loaded.publication, context)
-        except Exception as error:  # noqa: BLE001 - a service goes on with the defaults, whatever the curves hold
-            plan.errors.append(f"the plan of {context.kind}/{context.format} cannot be compiled: {error!r}")
-            self._failures += 1
-            cell = compile_cell(settings, Publication(), context)
-        plan.compiled[context] = cell
-        self._compile_ns += time.perf_counter_ns() - started_ns
-        return cell
-
-    def _after_fork_in_child(self) -> None:
-        # Its thread stayed with the parent, perhaps in the middle of a reload.
-        self._reloading, self._watcher = threading.RLock(), None
-
-
-_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for engine in list(_ENGINES):
-        engine._after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _checked_size(payload_bytes: object) -> int:
@@ -352,3 +322,10 @@ def _checked_size(payload_bytes: object) -> int:
     if size < 0:
         raise InputError(f"payload_bytes == {shown(payload_bytes)} is negative; give 0 or more bytes")
     return size
+
+
+def _checked_session(session: object) -> str:
+    """A session that is not plainly a `str`: what is derived from `str` is welcome, everything else is refused."""
+    if isinstance(session, str):
+        return str(session)
+    raise TypeError(f"session == {shown(session)} is of type {type(session).__name__}; give text, such as 'user-17'")

@@ -1,21 +1,46 @@
-"""The plan: published curves and a pool's wishes, compiled into ranges of payload size."""
+"""The plan: published curves, a pool's wishes and the circumstances, compiled into ranges of payload size."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from perfkit.config.curves import ANY, CurveSet
-from perfkit.config.settings import PoolSettings, Settings
+from perfkit.config.pool_settings import PoolSettings
+from perfkit.config.settings import Settings
 from perfkit.config.thresholds import Thresholds
+from perfkit.engine.asking import policy_proposals
+from perfkit.engine.circumstances import Circumstances
+from perfkit.engine.confidence import confident_proposals
 from perfkit.engine.costs import Context, goal_in_force
 from perfkit.engine.defaults import default_ranges
 from perfkit.engine.ranges import Range, compile_ranges
+from perfkit.engine.sources import (
+    Answer,
+    Loser,
+    Proposal,
+    Stretch,
+    fixed_ranges,
+    overlaid,
+    override,
+    proposed_over,
+    rule_stretches,
+    ruled,
+)
 from perfkit.schema import SIGNALLINGS, SIMPLICITY_ORDER
 
-__all__ = ["UNARY_MESSAGE_BYTES", "Cell", "PlanRange", "Publication", "compile_cell", "known_contexts", "known_methods"]
+__all__ = [
+    "UNARY_MESSAGE_BYTES",
+    "Cell",
+    "PlanRange",
+    "Publication",
+    "RangeMemo",
+    "compile_cell",
+    "known_contexts",
+    "known_methods",
+]
 
 UNARY_MESSAGE_BYTES = 2**31 - 1 - 2**20
 """`grpc` (unary) is planned up to this many bytes on the wire: protobuf ends at 2 GiB, the frame needs a little."""
@@ -24,6 +49,7 @@ CHEAPEST = "published curve: the cheapest"
 SIMPLER = "published curve: indistinguishable from the cheapest, and simpler"
 ONLY = "published curve: the only method with evidence"
 MESSAGE_LIMIT = "published curve: the cheapest that carries a message of this size"
+UNTRUSTED = "published curve: not trusted, predictions are too far from what transfers take"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +72,16 @@ class Publication:
 class PlanRange:
     """Sizes from `start_bytes` to below `end_bytes` with the method taken for them.
 
-    `rule` says why, `evidence` holds the costs (None for a default), and `advised` what mode ``decide`` would take
-    (only in mode ``observe``).
+    Args:
+        start_bytes: first size.
+        end_bytes: first size that is not of it any more.
+        method: the method taken.
+        rule: why, in words.
+        evidence: the costs; None where no curve led to it.
+        advised: what mode ``decide`` would take (only in mode ``observe``).
+        source: who named the method: one of `perfkit.config.engine_settings.SOURCES`.
+        losers: the other sources, with what they would have taken.
+        candidates: methods that may be tried in its place.
     """
 
     start_bytes: float
@@ -56,16 +90,34 @@ class PlanRange:
     rule: str
     evidence: Range | None = None
     advised: str | None = None
+    source: str = "default"
+    losers: tuple[Loser, ...] = ()
+    candidates: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """The compiled plan of one context: ranges in order of size, from 0 to infinity without gaps."""
+    """The compiled plan of one context: ranges in order of size, from 0 to infinity without gaps.
+
+    Args:
+        context: what it is for.
+        pool: what the context's pool wants, in the variant of it.
+        publication: the curves, if anything is published.
+        ranges: the methods by size.
+        circumstances: what held when it was compiled.
+        experiment: the experiment that the cell is a variant of; empty for none.
+        variant: which variant; empty for none.
+        problems: what went wrong with a policy; the others decided in its place.
+    """
 
     context: Context
     pool: PoolSettings
     publication: Publication
     ranges: tuple[PlanRange, ...]
+    circumstances: Circumstances = Circumstances()
+    experiment: str = ""
+    variant: str = ""
+    problems: tuple[str, ...] = ()
 
     def at(self, payload_bytes: float) -> PlanRange:
         """The range that holds a size."""
@@ -73,19 +125,20 @@ class Cell:
 
     @property
     def goal(self) -> str:
-        """The pool's goal, or ``latency`` where the quantities of that goal were not measured."""
-        curves, goal = self.publication.curves, self.pool.goal
+        """The pool's goal (or the state's), or ``latency`` where the quantities of that goal were not measured."""
+        curves, goal = self.publication.curves, self.circumstances.goal or self.pool.goal
         return goal if curves is None else goal_in_force(curves, goal, self.pool.weights)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The publication's warnings, and one where the goal could not be followed."""
-        if self.goal == self.pool.goal:
-            return self.publication.warnings
+        """The publication's warnings, one where the goal could not be followed, and what went wrong with a policy."""
+        warnings = (*self.publication.warnings, *self.problems)
+        if self.goal == (self.circumstances.goal or self.pool.goal):
+            return warnings
         fallback = (
             f"goal {self.pool.goal}: its quantities were not measured, so latency decides; measure with `perfkit run`"
         )
-        return (*self.publication.warnings, fallback)
+        return (*warnings, fallback)
 
     @property
     def name(self) -> str:
@@ -93,31 +146,185 @@ class Cell:
         context = self.context
         name = f"{context.pool}/{context.kind}/{context.format}/{context.compression}/{context.signalling}"
         load = f"/{context.in_flight} in flight" if context.in_flight > 1 else ""
-        return f"{name}{'/in place' if context.in_place else ''}{load}"
+        state = "" if self.circumstances.state == "normal" else f"@{self.circumstances.state}"
+        variant = f"+{self.experiment}={self.variant}" if self.variant else ""
+        return f"{name}{'/in place' if context.in_place else ''}{load}{state}{variant}"
 
 
-def compile_cell(settings: Settings, publication: Publication, context: Context) -> Cell:
+RangeMemo = dict[object, tuple[tuple[PlanRange, ...], tuple[str, ...]]]
+"""Ranges (and problems) that were compiled already: contexts that differ in nothing that matters share them."""
+
+
+def compile_cell(
+    settings: Settings,
+    publication: Publication,
+    context: Context,
+    circumstances: Circumstances = Circumstances(),
+    *,
+    arm: tuple[str, str, PoolSettings] | None = None,
+    memo: RangeMemo | None = None,
+    pause: Callable[[], None] | None = None,
+) -> Cell:
     """Compile the plan of one context.
 
     Args:
-        settings: mode, and what the context's pool wants.
+        settings: mode, priority, and what the context's pool wants.
         publication: the curves, if anything is published.
         context: pool, codec, signalling, load, and the methods that are there; those that the pool does not want are
             left out, unless none would remain.
+        circumstances: state of the host, open breakers, corrections.
+        arm: experiment, variant and the pool's settings in that variant.
+        memo: shared by cells of one plan, so that what is the same is compiled once.
+        pause: called every now and then, so that a thread in the background gives way.
 
     >>> cell = compile_cell(Settings(), Publication(), Context())
     >>> [(part.end_bytes, part.method) for part in cell.ranges]
     [(10485760, 'grpc'), (inf, 'shm_pool')]
     """
-    pool = settings.pool(context.pool)
-    wanted = tuple(method for method in context.available if pool.methods is None or method in pool.methods)
-    context = dataclasses.replace(context, available=wanted or context.available)
-    published = () if publication.curves is None else _published_ranges(publication.curves, context, pool)
-    defaults = tuple(PlanRange(*dataclasses.astuple(part)) for part in default_ranges(context.available))
-    ranges = published or defaults
-    if settings.engine.mode == "observe":
-        ranges = _observed(defaults, ranges)
-    return Cell(context, pool, publication, ranges)
+    experiment, variant, pool = arm or ("", "", settings.pool(context.pool))
+    compiler = _Compiler(settings, publication, context, circumstances, pool, pause)
+    context = dataclasses.replace(context, available=compiler.wanted)
+    key = compiler.key()
+    found = None if memo is None else memo.get(key)
+    if found is None:
+        found = compiler.ranges(), tuple(compiler.problems)
+        if memo is not None:
+            memo[key] = found
+    return Cell(context, pool, publication, found[0], circumstances, experiment, variant, found[1])
+
+
+class _Compiler:
+    """One context on its way to ranges."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        publication: Publication,
+        context: Context,
+        circumstances: Circumstances,
+        pool: PoolSettings,
+        pause: Callable[[], None] | None,
+    ) -> None:
+        self.settings, self.publication, self.pool, self.pause = settings, publication, pool, pause
+        self.circumstances = circumstances
+        self.problems: list[str] = []
+        wanted = tuple(name for name in context.available if pool.methods is None or name in pool.methods)
+        self.wanted = wanted or context.available
+        self.context = context
+        excluded = circumstances.exclusions(in_place=context.in_place)
+        self.takeable = tuple(name for name in context.available if name not in excluded) or context.available
+        # Without any method that is wanted and works, one that works is better than none.
+        self.candidates = tuple(name for name in self.wanted if name in self.takeable) or self.takeable
+
+    def key(self) -> object:
+        """What the ranges depend on: cells with the same key share them."""
+        context, pool = self.context, self.pool
+        says_more = bool(pool.rules or pool.policy)  # they may ask for anything
+        codec = (context.kind, context.format, context.compression)
+        return (
+            pool,
+            context.pool if says_more else "",
+            codec,
+            context.signalling,
+            context.available,
+            context.in_place,
+            context.in_flight,
+            self.circumstances,
+        )
+
+    def ranges(self) -> tuple[PlanRange, ...]:
+        """The ranges, in mode ``observe`` with the default's method."""
+        stretches = rule_stretches(self.pool, self.context, self.circumstances, self.candidates)
+        answers = self._answers(stretches)
+        curves = self.publication.curves
+        limit = math.inf if curves is None else _unary_payload_bytes(curves, self.context)
+        if any(one.proposal.method == "grpc" and one.end_bytes > limit for one in answers):
+            answers = self._answers(_without_grpc_from(stretches, limit), limit)
+        ranges = tuple(_plan_range(one, stretches) for one in answers)
+        return _observed(self._defaults(self.candidates), ranges) if self._observes else ranges
+
+    @property
+    def _observes(self) -> bool:
+        return self.settings.engine.mode == "observe"
+
+    def _answers(self, stretches: Sequence[Stretch], limit_bytes: float = math.inf) -> tuple[Answer, ...]:
+        priority = self.settings.engine.priority
+
+        def can_be_taken(name: str) -> bool:
+            return name in self.takeable
+
+        proposals: dict[str, Sequence[Proposal]] = {
+            "override": override(self.pool),
+            "rule": ruled(self.pool, self.context, self.circumstances, self.takeable),
+            "policy": proposed_over(stretches, self._policy),
+            "threshold": fixed_ranges(self.pool),
+            "default": proposed_over(stretches, self._defaults),
+        }
+        instead = [source for source in priority[priority.index("model") + 1 :] if source in proposals]
+        fallback = overlaid(proposals, [*instead, "default"], can_be_taken)
+        proposals["model"] = self._model(stretches, fallback, limit_bytes)
+        return overlaid(proposals, priority, can_be_taken)
+
+    def _policy(self, candidates: tuple[str, ...]) -> tuple[Proposal, ...]:
+        if self.pool.policy is None:
+            return ()
+        proposals, problems = policy_proposals(
+            self.pool, self.publication.curves, self.context, self.circumstances, candidates, self.pause
+        )
+        self.problems += [problem for problem in problems if problem not in self.problems]
+        return proposals
+
+    def _defaults(self, candidates: tuple[str, ...]) -> tuple[Proposal, ...]:
+        ranges = default_ranges(candidates, self.pool.zero_copy_bytes)
+        return tuple(Proposal(one.start_bytes, one.end_bytes, one.method, one.rule) for one in ranges)
+
+    def _model(
+        self, stretches: Sequence[Stretch], fallback: Sequence[Answer], limit_bytes: float
+    ) -> tuple[Proposal, ...]:
+        curves = self.publication.curves
+        if curves is None:
+            return ()
+        if not self.circumstances.is_trusted:
+            return (Proposal(0.0, math.inf, None, UNTRUSTED),)
+        below = proposed_over(stretches, self._curves)
+        limited = tuple(
+            dataclasses.replace(one, rule=MESSAGE_LIMIT)
+            if one.start_bytes >= limit_bytes and one.method != "grpc"
+            else one
+            for one in below
+        )
+        return confident_proposals(
+            limited,
+            fallback,
+            curves,
+            self.context,
+            self._goal,
+            confidence=self.settings.engine.confidence,
+            tolerance=self.pool.tolerance,
+            weights=self.pool.weights,
+            factors=dict(self.circumstances.factors),
+            pause=self.pause,
+        )
+
+    def _curves(self, candidates: tuple[str, ...]) -> tuple[Proposal, ...]:
+        assert self.publication.curves is not None
+        ranges = compile_ranges(
+            self.publication.curves,
+            dataclasses.replace(self.context, available=candidates),
+            self._goal,
+            simplicity_order=self.pool.simplicity_order,
+            tolerance=self.pool.tolerance,
+            margin=self.pool.margin,
+            weights=self.pool.weights,
+            factors=dict(self.circumstances.factors),
+            penalties=self.circumstances.penalties(in_place=self.context.in_place),
+            pause=self.pause,
+        )
+        return tuple(_explained(part) for part in ranges)
+
+    @property
+    def _goal(self) -> str:
+        return self.circumstances.goal or self.pool.goal
 
 
 def known_methods(publication: Publication) -> tuple[str, ...]:
@@ -140,25 +347,27 @@ def known_contexts(settings: Settings, publication: Publication) -> tuple[Contex
     )
 
 
-def _published_ranges(curves: CurveSet, context: Context, pool: PoolSettings) -> tuple[PlanRange, ...]:
-    def compiled(available: Sequence[str]) -> tuple[Range, ...]:
-        narrowed = dataclasses.replace(context, available=tuple(available))
-        order, tolerance = pool.simplicity_order, pool.tolerance
-        return compile_ranges(curves, narrowed, pool.goal, simplicity_order=order, tolerance=tolerance)
-
-    ranges = [_explained(part) for part in compiled(context.available)]
-    limit_bytes = _unary_payload_bytes(curves, context)
-    if any(part.method == "grpc" and part.end_bytes > limit_bytes for part in ranges):
-        larger = [_explained(part) for part in compiled([name for name in context.available if name != "grpc"])]
-        ranges = _spliced(ranges, larger, limit_bytes)
-    return tuple(ranges)
-
-
-def _explained(part: Range) -> PlanRange:
+def _explained(part: Range) -> Proposal:
     """A compiled range with the rule that led to its method, judged in its middle."""
     cheaper = [cost for cost in part.alternatives.values() if cost.value < part.expected.value]
     rule = ONLY if not part.alternatives else SIMPLER if cheaper else CHEAPEST
-    return PlanRange(part.start_bytes, part.end_bytes, part.method, rule, part)
+    return Proposal(part.start_bytes, part.end_bytes, part.method, rule, part)
+
+
+def _plan_range(answer: Answer, stretches: Sequence[Stretch]) -> PlanRange:
+    candidates = next(s.candidates for s in stretches if s.start_bytes <= answer.start_bytes < s.end_bytes)
+    proposal = answer.proposal
+    assert proposal.method is not None  # the winner names one
+    return PlanRange(
+        answer.start_bytes,
+        answer.end_bytes,
+        proposal.method,
+        proposal.rule,
+        proposal.evidence,
+        source=answer.source,
+        losers=answer.losers,
+        candidates=candidates,
+    )
 
 
 def _unary_payload_bytes(curves: CurveSet, context: Context) -> float:
@@ -168,29 +377,29 @@ def _unary_payload_bytes(curves: CurveSet, context: Context) -> float:
     return UNARY_MESSAGE_BYTES / max([1.0, *ratios])
 
 
-def _spliced(below: Sequence[PlanRange], above: Sequence[PlanRange], edge_bytes: float) -> list[PlanRange]:
-    """`below` up to the edge and `above` from there; nothing changes where `above` is empty."""
-    if not above:
-        return list(below)
-    kept = [dataclasses.replace(p, end_bytes=min(p.end_bytes, edge_bytes)) for p in below if p.start_bytes < edge_bytes]
-    taken = [
-        dataclasses.replace(part, start_bytes=max(part.start_bytes, edge_bytes), rule=MESSAGE_LIMIT)
-        for part in above
-        if part.end_bytes > edge_bytes
-    ]
-    return [*kept, *taken]
+def _without_grpc_from(stretches: Sequence[Stretch], limit_bytes: float) -> tuple[Stretch, ...]:
+    """The stretches cut at the largest message: from there without `grpc`, where another method remains."""
+    cut = []
+    for stretch in stretches:
+        larger = tuple(name for name in stretch.candidates if name != "grpc") or stretch.candidates
+        if stretch.start_bytes < limit_bytes:
+            cut.append(dataclasses.replace(stretch, end_bytes=min(stretch.end_bytes, limit_bytes)))
+        if stretch.end_bytes > limit_bytes:
+            start = max(stretch.start_bytes, limit_bytes)
+            cut.append(dataclasses.replace(stretch, start_bytes=start, candidates=larger))
+    return tuple(cut)
 
 
-def _observed(defaults: Sequence[PlanRange], advised: Sequence[PlanRange]) -> tuple[PlanRange, ...]:
+def _observed(defaults: Sequence[Proposal], advised: Sequence[PlanRange]) -> tuple[PlanRange, ...]:
     """The defaults, cut wherever the advice changes, with the method and the evidence of the advice beside them."""
-    starts = sorted({part.start_bytes for part in (*defaults, *advised)})
+    starts = sorted({one.start_bytes for one in defaults} | {one.start_bytes for one in advised})
     observed = []
     for start, end in zip(starts, [*starts[1:], math.inf], strict=True):
-        default, advice = _holding(defaults, start), _holding(advised, start)
+        default = next(one for one in defaults if one.start_bytes <= start < one.end_bytes)
+        advice = next(one for one in advised if one.start_bytes <= start < one.end_bytes)
         rule = f"mode observe: {default.rule}; decide would take {advice.method} ({advice.rule})"
-        observed.append(PlanRange(start, end, default.method, rule, advice.evidence, advice.method))
+        losers = (Loser(advice.source, advice.method, f"{advice.rule}: mode observe"), *advice.losers)
+        observed.append(
+            PlanRange(start, end, str(default.method), rule, advice.evidence, advice.method, "default", losers)
+        )
     return tuple(observed)
-
-
-def _holding(ranges: Sequence[PlanRange], payload_bytes: float) -> PlanRange:
-    return next(part for part in ranges if part.start_bytes <= payload_bytes < part.end_bytes)

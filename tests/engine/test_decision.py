@@ -75,5 +75,5 @@ def test_a_default_says_that_there_is_no_evidence() -> None:
     explanation = decide(100, Publication(), PoolSettings()).explain(100)
     assert explanation.margin is None
     assert explanation.costs == {}
-    for part in ("below 10 MiB", "Evidence: none", "perfkit run"):
+    for part in ("below 10MiB", "Evidence: none", "perfkit run"):
         assert part in str(explanation)

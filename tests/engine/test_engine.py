@@ -33,7 +33,6 @@ FORBIDDEN = {
     "sklearn",
     "msgspec",
     "asyncio",
-    "sqlite3",
     "rich",
 }
 

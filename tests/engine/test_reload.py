@@ -15,10 +15,10 @@ import pytest
 from perfkit.config.curves import CurveSet
 from perfkit.config.settings import Settings
 from perfkit.config.thresholds import curves_path, history_folder
-from perfkit.engine import Engine, in_force
+from perfkit.engine import Engine, compiled, control
 from perfkit.engine.loading import Files, Loaded, Signature, load_files
 from perfkit.engine.plan import Publication
-from perfkit.engine.watching import Watcher
+from perfkit.engine.watching import settled
 from perfkit.errors import InputError
 from perfkit.workflows.publish import publish, rollback
 
@@ -47,13 +47,13 @@ def engine(put, tmp_path: Path) -> Iterator[Engine]:
     """An engine that decides uds by version 1."""
     (tmp_path / "perfkit.toml").write_text(LATENCY)
     put(UDS_WINS)
-    engine = Engine.load(tmp_path / "perfkit.toml")
+    engine = Engine.load(tmp_path / "perfkit.toml", background=False)
     yield engine
     engine.close()
 
 
 def watchers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "perfkit-watch"]
+    return [thread for thread in threading.enumerate() if thread.name == "perfkit-engine"]
 
 
 def in_use(engine: Engine) -> tuple[str, str, int | None]:
@@ -69,7 +69,7 @@ def test_a_reload_takes_over_what_was_published(engine: Engine, put) -> None:
     assert (health.status, health.version, health.failures) == ("ok", 2, 0)
     assert engine.decide(1000).id.startswith("v2:")
     assert engine.generation > generation
-    assert (bound.decide(1000).method, engine.bind().decide(1000).method) == ("uds", "grpc")
+    assert (bound.decide(1000).method, engine.bind().decide(1000).method) == ("grpc", "grpc")
     assert engine.plan().to_plain()["version"] == 2
 
 
@@ -97,7 +97,7 @@ def test_files_that_say_the_same_are_no_new_plan(engine: Engine, tmp_path: Path)
 def test_what_was_in_use_is_compiled_before_the_new_plan_is_taken(
     engine: Engine, put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("compiled on the path of a decision")
 
     def use() -> set[str]:
@@ -108,7 +108,7 @@ def test_what_was_in_use_is_compiled_before_the_new_plan_is_taken(
     assert use() == {"v1"}
     put(GRPC_WINS)
     engine.reload()
-    monkeypatch.setattr("perfkit.engine.engine.compile_cell", refuse)
+    monkeypatch.setattr(compiled, "compile_cell", refuse)
     assert use() == {"v2"}
     assert engine.health().status == "ok"
 
@@ -181,7 +181,7 @@ def test_a_good_file_is_taken_over_beside_a_broken_one(engine: Engine, put, tmp_
 
 
 def test_files_that_appear_are_taken_over(put, tmp_path: Path) -> None:
-    engine = Engine.load(tmp_path / "perfkit.toml")
+    engine = Engine.load(tmp_path / "perfkit.toml", background=False)
     assert engine.reload().status == "default"
     assert engine.health().failures == 0
     break_settings(tmp_path)
@@ -196,7 +196,7 @@ def test_a_service_that_started_with_a_broken_file_takes_over_the_repaired_one(p
     put(UDS_WINS)
     good = (tmp_path / "thresholds.toml").read_bytes()
     break_thresholds(tmp_path)
-    engine = Engine.load(tmp_path / "perfkit.toml")
+    engine = Engine.load(tmp_path / "perfkit.toml", background=False)
     assert in_use(engine) == ("grpc", "degraded", None)
     (tmp_path / "thresholds.toml").write_bytes(good)
     engine.reload()
@@ -226,12 +226,13 @@ def test_between_the_two_files_of_a_publication_the_earlier_version_stays_in_for
 def test_curves_that_cannot_be_compiled_are_not_put_in_force(
     engine: Engine, put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a curve without an end")
 
+    assert in_use(engine)[0] == "uds"
     put(GRPC_WINS)
     with monkeypatch.context() as patched:
-        patched.setattr(in_force, "compile_cell", fail)
+        patched.setattr(compiled, "compile_cell", fail)
         health = engine.reload()
         assert (health.status, health.version, health.failures) == ("degraded", 1, 1)
         assert "version 2: ZeroDivisionError('a curve without an end')" in health.errors[0]
@@ -242,10 +243,10 @@ def test_curves_that_cannot_be_compiled_are_not_put_in_force(
 
 
 def test_whatever_goes_wrong_while_reading_raises_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError("too much")
 
-    monkeypatch.setattr(in_force, "load_files", fail)
+    monkeypatch.setattr(control, "load_files", fail)
     health = engine.reload()
     assert health.status == "degraded"
     assert "MemoryError('too much')" in health.errors[0]
@@ -263,15 +264,13 @@ def test_a_reload_inside_a_reload_keeps_what_is_newer(engine: Engine, put, monke
         return found
 
     put(GRPC_WINS)
-    monkeypatch.setattr(in_force, "load_files", load)
+    monkeypatch.setattr(control, "load_files", load)
     assert engine.reload().version == 3
     assert engine.decide(1000).method == "uds"
 
 
 def test_an_engine_that_was_made_without_files_has_nothing_to_read(make_curves) -> None:
     engine = Engine(Loaded(Settings(), Publication(make_curves(), 7)))
-    engine.watch()
-    assert watchers() == []
     assert engine.reload().version == 7
     assert engine.generation == 1
     engine.close()
@@ -354,7 +353,7 @@ def test_one_thread_watches_until_it_is_closed(engine: Engine, put, wait_until) 
 
 
 def test_an_engine_that_nobody_holds_is_not_kept_by_its_thread(engine: Engine, tmp_path: Path, wait_until) -> None:
-    lost = Engine.load(tmp_path / "perfkit.toml")
+    lost = Engine.load(tmp_path / "perfkit.toml", background=False)
     lost.watch(0.02)
     gone = weakref.ref(lost)
     (thread,) = watchers()
@@ -374,7 +373,7 @@ def test_a_service_that_goes_to_another_folder_finds_its_files(
     engine: Engine, put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    relative = Engine.load("perfkit.toml")
+    relative = Engine.load("perfkit.toml", background=False)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     put(GRPC_WINS)
@@ -382,23 +381,21 @@ def test_a_service_that_goes_to_another_folder_finds_its_files(
     assert relative.health().settings_path == "perfkit.toml"
 
 
-def test_a_forked_child_watches_when_it_asks_for_it(engine: Engine, put, tmp_path: Path, wait_until) -> None:
+def test_a_forked_child_of_a_watching_engine_watches_too(engine: Engine, put, tmp_path: Path, wait_until) -> None:
     engine.watch(0.02)
-    engine._reloading.acquire()  # as if the parent were reloading
+    engine._control.reloading.acquire()  # as if the parent were reloading
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            assert watchers() == []
+            assert len(watchers()) == 1
             engine.reload()
-            engine.close()
-            engine.watch(0.02)
             (tmp_path / "watching").touch()
             wait_until(lambda: in_use(engine) == ("grpc", "ok", 2))
             status = 0
         finally:
             os._exit(status)
-    engine._reloading.release()
+    engine._control.reloading.release()
     wait_until((tmp_path / "watching").exists)
     put(GRPC_WINS)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -416,18 +413,17 @@ class Written:
         return ((0, self.sizes[min(self.looks, len(self.sizes)) - 1], 0),)
 
 
-class Reader:
-    def __init__(self, files: Written) -> None:
-        self.files, self.looks = files, [0]
+@pytest.mark.parametrize(
+    ("sizes", "looks"), [((7,), 2), ((7, 20, 20), 3), (tuple(range(7, 99)), 6)], ids=["whole", "growing", "without end"]
+)
+def test_what_is_being_written_is_read_when_it_has_settled(sizes: tuple[int, ...], looks: int) -> None:
+    files, waits = Written(*sizes), []
+    settled(files, files.signature(), lambda pause_s: bool(waits.append(pause_s)))
+    assert files.looks == looks
+    assert sum(waits) == pytest.approx(0.1 * (looks - 1))
 
-    def read(self) -> None:
-        self.looks.append(self.files.looks)
 
-
-def test_what_is_being_written_is_read_when_it_has_settled(wait_until) -> None:
-    files = Written(7, 0, 20, 40, 60, 60)
-    reader = Reader(files)
-    watcher = Watcher(files, ((0, 7, 0),), reader.read, 0.01)  # type: ignore[arg-type]
-    wait_until(lambda: files.looks > 20)
-    watcher.stop()
-    assert reader.looks == [0, 6]
+def test_a_thread_that_is_to_end_does_not_wait_for_whoever_writes() -> None:
+    files = Written(7, 20, 20)
+    settled(files, files.signature(), lambda pause_s: True)
+    assert files.looks == 1

@@ -1,0 +1,140 @@
+"""Follow published curves only where they are sure enough that their choice is no worse than going without them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from perfkit.config.curves import CurveSet
+from perfkit.config.pool_settings import Weights
+from perfkit.engine.costs import Composition, Context, compose, cost_at, cost_difference
+from perfkit.engine.sources import Answer, Proposal
+
+__all__ = ["confident_proposals", "probability_no_worse"]
+
+_HALF_WIDTH_SDS = 1.959964  # of a normal distribution, for 95 %
+_PRECISION = 1.02
+_LARGEST_BYTES = 2.0**40
+_GRID_FACTOR = 4.0
+
+
+def probability_no_worse(
+    first: Composition, second: Composition, payload_bytes: float, tolerance: float = 0.0
+) -> float:
+    """Probability that `first` costs no more than `second`, but for a tolerance, from the interval of their difference.
+
+    Each side of the interval is taken for 1.96 standard deviations of a normal distribution.
+    """
+    value, low, high = cost_difference(first, second, payload_bytes)
+    excess = value - tolerance * cost_at(second, payload_bytes).value
+    half_width = (high - value) if excess < 0 else (value - low)
+    if not half_width > 0:
+        return 1.0 if excess <= 0 else 0.0
+    return 0.5 * math.erfc(excess / half_width * _HALF_WIDTH_SDS / math.sqrt(2))
+
+
+def confident_proposals(
+    proposals: Sequence[Proposal],
+    fallback: Sequence[Answer],
+    curves: CurveSet,
+    context: Context,
+    goal: str,
+    *,
+    confidence: float,
+    tolerance: float,
+    weights: Weights,
+    factors: Mapping[str, float],
+    pause: Callable[[], None] | None = None,
+) -> tuple[Proposal, ...]:
+    """The proposals of the curves, without a method where it is not sure enough.
+
+    Args:
+        proposals: what the curves propose, in order of size.
+        fallback: what would be taken without them.
+        curves: what was published.
+        context: what is decided for.
+        goal: what "no worse" means.
+        confidence: probability from 0 to 1 that is asked for; 0 takes the proposals as they are.
+        tolerance: loss, as a share, that does not count as worse.
+        weights: of the goal ``balanced``.
+        factors: corrections by method.
+        pause: called between sizes.
+    """
+    if confidence <= 0:
+        return tuple(proposals)
+    compositions: dict[str, Composition | None] = {}
+
+    def composition(method: str) -> Composition | None:
+        if method not in compositions:
+            compositions[method] = compose(curves, method, context, goal, weights=weights, factors=factors)
+        return compositions[method]
+
+    kept: list[Proposal] = []
+    for proposal in proposals:
+        for start, end, instead in _cut(proposal, fallback):
+            part = dataclasses.replace(proposal, start_bytes=start, end_bytes=end)
+            first = composition(str(proposal.method))
+            second = composition(instead)
+            if instead == proposal.method or first is None or second is None:  # nothing is known that speaks against it
+                kept.append(part)
+            else:
+                kept += _checked(part, first, second, confidence, tolerance, pause)
+    return tuple(kept)
+
+
+def _cut(proposal: Proposal, fallback: Sequence[Answer]) -> Iterator[tuple[float, float, str]]:
+    for answer in fallback:
+        start = max(proposal.start_bytes, answer.start_bytes)
+        end = min(proposal.end_bytes, answer.end_bytes)
+        if start < end:
+            yield start, end, str(answer.proposal.method)
+
+
+def _checked(
+    part: Proposal,
+    first: Composition,
+    second: Composition,
+    confidence: float,
+    tolerance: float,
+    pause: Callable[[], None] | None,
+) -> list[Proposal]:
+    def is_sure(payload_bytes: float) -> bool:
+        if pause is not None:
+            pause()
+        return probability_no_worse(first, second, payload_bytes, tolerance) >= confidence
+
+    low = max(part.start_bytes, 1.0)
+    high = min(part.end_bytes, max(_LARGEST_BYTES, low * _GRID_FACTOR))
+    sizes = [low, math.sqrt(low * high), high]
+    answers = [is_sure(size) for size in sizes]
+    if len(set(answers)) > 1:
+        sizes = _grid(low, high)
+        answers = [is_sure(size) for size in sizes]
+    starts = [(part.start_bytes, answers[0])]
+    for (left, _), (right, after) in itertools.pairwise(zip(sizes, answers, strict=True)):
+        if after != starts[-1][1]:
+            starts.append((_edge(is_sure, left, right, after), after))
+    unsure = f"{part.rule}; but not {confidence:.0%} sure to be no worse than {second.method}"
+    return [
+        dataclasses.replace(part, start_bytes=start, end_bytes=end)
+        if sure
+        else Proposal(start, end, None, unsure, part.evidence)
+        for (start, sure), (end, _) in itertools.pairwise([*starts, (part.end_bytes, True)])
+    ]
+
+
+def _grid(low: float, high: float) -> list[float]:
+    count = max(2, math.ceil(math.log(high / low) / math.log(_GRID_FACTOR)) + 1)
+    return [low * (high / low) ** (index / (count - 1)) for index in range(count)]
+
+
+def _edge(is_sure: Callable[[float], bool], left: float, right: float, after: bool) -> float:
+    while right / left > _PRECISION:
+        middle = math.sqrt(left * right)
+        if is_sure(middle) == after:
+            right = middle
+        else:
+            left = middle
+    return right

@@ -1,0 +1,300 @@
+"""What stands behind an engine's hot path: compiles tables, swaps them, reads files again, follows conditions."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import random
+
+from perfkit.config.source import shown
+from perfkit.engine.background import Background
+from perfkit.engine.compiled import Arms, Conditions, Learned, Names, Plan, Ready, Tables, make_plan, make_ready, named
+from perfkit.engine.costs import Context
+from perfkit.engine.decision import Decision
+from perfkit.engine.hooks import Hooks
+from perfkit.engine.loading import Files, Loaded, load_files
+from perfkit.engine.watching import settled
+from perfkit.errors import ConfigError
+from perfkit.journal.turns import Turns
+
+__all__ = ["Bound", "Control"]
+
+_UNKNOWN_NAMES_KEPT = 8
+_MOST_CONTEXTS = 1_000
+_NOTHING: Ready = ((), (), 0.0, None)
+
+
+class Bound:
+    """A context that a caller has bound: what it is looked up in is replaced whenever the tables are."""
+
+    __slots__ = ("__weakref__", "context", "offers_all", "ready")
+
+    def __init__(self, context: Context, offers_all: bool, ready: Ready) -> None:
+        self.context, self.offers_all, self.ready = context, offers_all, ready
+
+
+class Control:
+    """The slow half of an engine.
+
+    Args:
+        loaded: what its files say.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.tables = Tables(make_plan(loaded), Conditions())
+        self.file_errors = loaded.errors
+        self.signature = loaded.signature
+        self.failures = len(loaded.errors)
+        self.compile_ns = 0
+        self.unknown: Counter[str] = Counter()
+        self.unknown_names: dict[str, None] = {}
+        self.stopped: frozenset[str] = frozenset()
+        self.look_error = ""
+        self.hooks = Hooks()
+        self.background: Background | None = None
+        self.bounds: weakref.WeakSet[Bound] = weakref.WeakSet()
+        self.reloading, self.swapping = threading.RLock(), threading.RLock()  # a signal's handler may reload, too
+        _CONTROLS.add(self)
+
+    def resolve(self, names: Names) -> Ready:
+        """What the hot path does for names that it has not met: compile their context, or that of the default."""
+        tables = self.tables
+        context, is_known = self._context(tables.plan, names)
+        ready = tables.cells.get(_names(context))
+        if ready is None:
+            ready = self._timed(lambda: make_ready(tables.plan, context, tables.conditions))
+            tables.keep(_names(context), ready)
+        if is_known and names not in tables.cells:
+            tables.keep(names, ready)
+        return ready
+
+    def bind(self, names: Names, available: tuple[str, ...] | None, in_place: bool, in_flight: int) -> Bound:
+        """Compile a context, and keep what it is looked up in up to date."""
+        with self.swapping:
+            tables = self.tables
+            known, _ = self._context(tables.plan, names)
+            methods = available or tables.plan.methods
+            context = dataclasses.replace(known, available=methods, in_place=in_place, in_flight=in_flight)
+            ready = self._timed(lambda: make_ready(tables.plan, context, tables.conditions))
+            bound = Bound(context, available is None, ready)
+            self.bounds.add(bound)
+            return bound
+
+    def divert(self, decision: Decision, payload_bytes: int) -> Decision:
+        """Take another method in the place of a decision's where it may be tried now."""
+        if not decision.trials:
+            return decision
+        trial = decision.trials[int(random() * len(decision.trials))]
+        return trial.decision
+
+    def assign(self, arms: Arms, session: str) -> Ready:
+        """The variant of a session that the hot path does not know."""
+        index, _ = arms.assigner.assign(session)
+        return arms.ready[index]
+
+    def swap(
+        self, plan: Plan | None = None, conditions: Conditions | None = None, pause: Callable[[], None] | None = None
+    ) -> None:
+        """Put tables in force in which everything that was in use is compiled already.
+
+        Args:
+            plan: another plan; by default the one in force.
+            conditions: other conditions; by default those in force.
+            pause: called every now and then while they are compiled.
+
+        Raises:
+            ConfigError: the new plan cannot be compiled; nothing is changed.
+        """
+        while True:
+            before = self.tables
+            after = Tables(plan or before.plan, conditions or before.conditions)
+            try:
+                readied = _compiled_anew(before, after, list(self.bounds), pause)
+            except Exception as error:
+                if plan is None:
+                    raise
+                raise _not_compiled(after.plan, error) from error
+            with self.swapping:  # held for moments only: whoever binds must not wait for a plan to be compiled
+                if self.tables is before:
+                    self._put(after, readied)
+                    return
+
+    def _put(self, tables: Tables, readied: dict[Bound, tuple[Context, Ready]]) -> None:
+        self.tables = tables
+        for bound in list(self.bounds):
+            found = readied.get(bound) or _bound_anew(bound, tables, strict=False)  # bound meanwhile
+            bound.context, bound.ready = found
+
+    def reload(self, pause: Callable[[], None] | None = None) -> None:
+        """Read the files again and put in force what they say; raises nothing, and keeps what was in force if need be."""
+        with self.reloading:
+            before = self.tables.plan
+            files = before.loaded.files
+            if files is None:
+                return
+            started_ns, signature = time.perf_counter_ns(), files.signature()
+            errors = self._read_again(before, files, pause)
+            if errors is None:
+                return
+            if self.tables.plan is not before:
+                self.compile_ns += time.perf_counter_ns() - started_ns
+            self.file_errors, self.signature = errors, signature
+            self.failures += len(errors)
+
+    def start(self, interval_s: float) -> None:
+        """Start the thread that looks every now and then; a thread that runs gets another interval."""
+        with self.swapping:
+            if self.background is None:
+                self.background = Background(self, interval_s)
+            else:
+                self.background.interval_s = interval_s
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self.swapping:
+            background, self.background = self.background, None
+        if background is not None:
+            background.stop()  # without the lock: it may be swapping
+
+    def look(self, has_ended: Callable[[float], bool]) -> None:
+        """What the engine's thread does every now and then. Raises nothing.
+
+        Args:
+            has_ended: waits for so many seconds; True when the thread is to end.
+        """
+        try:
+            self._look_at_files(has_ended)
+        except Exception as error:  # noqa: BLE001 - the thread goes on whatever goes wrong, and health() tells
+            self.failures += 1
+            self.look_error = f"{type(error).__name__}: {error}"
+
+    def _look_at_files(self, has_ended: Callable[[float], bool]) -> None:
+        files = self.tables.plan.loaded.files
+        if files is None:
+            return
+        now = files.signature()
+        if now == self.signature:
+            return
+        settled(files, now, has_ended)
+        if has_ended(0):
+            return
+        with self.reloading:
+            if files.signature() != self.signature:
+                self.reload(Turns())
+
+    def _read_again(self, before: Plan, files: Files, pause: Callable[[], None] | None) -> tuple[str, ...] | None:
+        """What is wrong with the files; None when somebody else read them meanwhile."""
+        errors: tuple[str, ...] = ()
+        try:
+            loaded = load_files(files, before.loaded)
+            errors = loaded.errors
+            if self.tables.plan is not before:  # a signal's handler reloaded meanwhile, and read what is newer
+                return None
+            if (loaded.settings, loaded.publication) != (before.loaded.settings, before.loaded.publication):
+                self.swap(self._following(before, loaded), pause=pause)
+        except ConfigError as error:
+            return (*errors, str(error))
+        except Exception as error:  # noqa: BLE001 - what is in force must outlive whatever is in a file
+            folder = files.settings.parent
+            return (*errors, f"{folder}: cannot be read again: {error!r}; what was in force stays")
+        return errors
+
+    def _following(self, before: Plan, loaded: Loaded, learned: Learned | None = None) -> Plan:
+        known = before.learned if learned is None else learned
+        if loaded.publication != before.loaded.publication:
+            known = Learned()  # other curves: what was learned was about the earlier ones
+        return make_plan(loaded, before.generation + 1, learned=known, before=before, stopped=self.stopped)
+
+    def _context(self, plan: Plan, names: Names) -> tuple[Context, bool]:
+        """The context of names, every unknown one counted and replaced, and whether all were known."""
+        for name in names:
+            if not isinstance(name, str):
+                message = (
+                    f"{shown(name)} is of type {type(name).__name__}; pool, kind, format, compression and signalling"
+                )
+                raise TypeError(f"{message} are text") from None
+        known, unknown = named(plan, names)
+        for what, name in unknown:
+            self.unknown[what] += 1
+            if len(self.unknown_names) < _UNKNOWN_NAMES_KEPT:
+                self.unknown_names[f"{what} {shown(name)}"] = None
+        return Context(*known, plan.methods), not unknown
+
+    def _timed(self, compile_ready: Callable[[], Ready]) -> Ready:
+        errors = self.tables.plan.errors
+        before, started_ns = len(errors), time.perf_counter_ns()
+        ready = compile_ready()
+        self.compile_ns += time.perf_counter_ns() - started_ns
+        self.failures += len(errors) - before
+        return ready
+
+    def abandon_in_child(self) -> None:
+        """After a fork: another thread may have been swapping, and the engine's own stayed with the parent."""
+        self.reloading, self.swapping = threading.RLock(), threading.RLock()
+        self.hooks.abandon_in_child()
+        background, self.background = self.background, None
+        if background is not None:
+            self.start(background.interval_s)
+
+
+def _compiled_anew(
+    before: Tables, after: Tables, bounds: Iterable[Bound], pause: Callable[[], None] | None
+) -> dict[Bound, tuple[Context, Ready]]:
+    """Fill new tables with every context that was in use; what was bound is returned, ready."""
+    plan, conditions = after.plan, after.conditions
+    strict = plan is not before.plan
+    if strict:
+        make_ready(plan, Context(available=plan.methods), conditions, strict=True, pause=pause)  # none is taken unseen
+    for names in list(before.cells):
+        known, unknown = named(plan, names)
+        if not unknown:
+            ready = after.cells.get(known)
+            if ready is None:
+                ready = make_ready(plan, Context(*known, plan.methods), conditions, strict=strict, pause=pause)
+                after.keep(known, ready)
+            after.keep(names, ready)
+    if strict:  # whoever bound and forgot, binds again
+        for context, _, _ in list(before.plan.compiled)[-_MOST_CONTEXTS:]:
+            _bound_anew(
+                Bound(context, context.available == before.plan.methods, _NOTHING), after, strict=True, pause=pause
+            )
+    return {bound: _bound_anew(bound, after, strict=strict, pause=pause) for bound in bounds}
+
+
+def _bound_anew(
+    bound: Bound, tables: Tables, *, strict: bool, pause: Callable[[], None] | None = None
+) -> tuple[Context, Ready]:
+    plan, context = tables.plan, bound.context
+    known, _ = named(plan, _names(context))
+    # Who named no methods gets those that are known now.
+    methods = plan.methods if bound.offers_all else context.available
+    context = Context(*known, methods, context.in_place, context.in_flight)
+    return context, make_ready(plan, context, tables.conditions, strict=strict, pause=pause)
+
+
+def _not_compiled(plan: Plan, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"a plan cannot be compiled from version {plan.loaded.publication.version}: {error!r}; what was in force stays "
+        "in force. Take the version back with `perfkit publish --rollback`, or publish again",
+        path=plan.loaded.thresholds_path,
+    )
+
+
+def _names(context: Context) -> Names:
+    return (context.pool, context.kind, context.format, context.compression, context.signalling)
+
+
+_CONTROLS: weakref.WeakSet[Control] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for control in list(_CONTROLS):
+        control.abandon_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,152 @@
+"""Exploration: now and then another plausible method is taken, with a known probability, to learn what it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from perfkit.config.engine_settings import ExplorationSettings
+from perfkit.engine.costs import Cost, method_cost
+from perfkit.engine.decision import Decision, Trial, middle_bytes
+from perfkit.engine.plan import Cell, PlanRange
+
+__all__ = ["Budget", "with_probes", "with_trials"]
+
+_ORDERED = ("override", "rule", "policy")
+"""Sources that are people's own words: what they name is not tried against."""
+_BURST_S = 1.0
+
+
+def with_trials(
+    cell: Cell, decisions: Sequence[Decision], settings: ExplorationSettings
+) -> tuple[tuple[Decision, ...], float]:
+    """Decisions with what may be tried in their place.
+
+    Tried is what the pool may use, what no rule avoids and no breaker or arena excludes, and what is expected to cost
+    at most `max_cost` times as much. A size for which a single trial would cost more than a second's budget is left
+    alone.
+
+    Args:
+        cell: the compiled plan.
+        decisions: one per range of it.
+        settings: share, budget and bound.
+
+    Returns:
+        The decisions, and the probability with which one of them is to be asked for a trial; 0 where nothing can be
+        tried.
+    """
+    made = tuple(_with_trials(cell, decision, settings) for decision in decisions)
+    return made, settings.rate if any(decision.trials for decision in made) else 0.0
+
+
+def _with_trials(cell: Cell, decision: Decision, settings: ExplorationSettings) -> Decision:
+    plausible = [] if decision.source in _ORDERED else list(_plausible(cell, decision.part, settings))
+    if not plausible or settings.rate <= 0:
+        return decision
+    propensity = settings.rate / len(plausible)
+    rule = f"exploration: tried in place of {decision.method}, to learn"
+    trials = tuple(
+        Trial(
+            dataclasses.replace(
+                decision,
+                method=method,
+                id=f"{decision.id}~{method}",
+                rule=rule,
+                source="exploration",
+                propensity=propensity,
+            ),
+            excess_ns,
+            middle_bytes(decision.part),
+        )
+        for method, excess_ns in plausible
+    )
+    return dataclasses.replace(decision, propensity=1 - settings.rate, trials=trials)
+
+
+def _plausible(cell: Cell, part: PlanRange, settings: ExplorationSettings) -> list[tuple[str, float]]:
+    """Methods that may be tried in a range, with the latency that each is expected to cost more."""
+    at_bytes = middle_bytes(part)
+    largest = part.end_bytes if part.end_bytes < math.inf else at_bytes
+    taken, taken_latency = (_cost(cell, part.method, at_bytes, goal) for goal in (cell.goal, "latency"))
+    if taken is None or taken_latency is None:
+        return []
+    found = []
+    for method in part.candidates:
+        cost, latency = (_cost(cell, method, at_bytes, goal) for goal in (cell.goal, "latency"))
+        if method == part.method or cost is None or latency is None:
+            continue
+        excess_ns = max(latency.value - taken_latency.value, 0.0)
+        affordable = excess_ns * max(1.0, largest / at_bytes) <= settings.budget_ns_per_s * _BURST_S
+        if cost.value <= settings.max_cost * taken.value and affordable:
+            found.append((method, excess_ns))
+    return found
+
+
+def _cost(cell: Cell, method: str, payload_bytes: float, goal: str) -> Cost | None:
+    curves = cell.publication.curves
+    if curves is None:
+        return None
+    factors = dict(cell.circumstances.factors)
+    return method_cost(curves, method, cell.context, payload_bytes, goal, weights=cell.pool.weights, factors=factors)
+
+
+def with_probes(
+    cell: Cell, decisions: Sequence[Decision], whole: Cell, probing: frozenset[str]
+) -> tuple[tuple[Decision, ...], float]:
+    """Decisions that may be replaced once by a method whose breaker is half open.
+
+    Args:
+        cell: the plan without the methods that failed.
+        decisions: one per range of it.
+        whole: the plan with them.
+        probing: methods that one transfer may try.
+
+    Returns:
+        The decisions, and 1.0 where one of them may try, so that the next one does; otherwise 0.0.
+    """
+    made = []
+    for decision in decisions:
+        at_bytes = middle_bytes(decision.part)
+        wanted = whole.at(at_bytes).method
+        if wanted in probing:
+            rule = "probe: its circuit breaker is half open, so one transfer tries it"
+            probe = dataclasses.replace(
+                decision, method=wanted, id=f"{decision.id}?{wanted}", rule=rule, source="probe", cell=whole
+            )
+            decision = dataclasses.replace(decision, trials=(Trial(probe, 0.0, at_bytes),))
+        made.append(decision)
+    return tuple(made), 1.0 if any(decision.trials for decision in made) else 0.0
+
+
+class Budget:
+    """How much latency exploring may still cost: it fills by so many nanoseconds in each second.
+
+    Trials are handed out with their full probability as long as exploring is on; the budget says when it goes off. It
+    may be overdrawn between two looks, which keeps every propensity true.
+
+    Args:
+        ns_per_s: what exploring may be expected to cost in each second.
+    """
+
+    def __init__(self, ns_per_s: float) -> None:
+        self._ns_per_s = ns_per_s
+        self._left_ns = ns_per_s * _BURST_S
+        self._spent_ns = 0.0
+        self._looked_ns: int | None = None
+        self.total_spent_ns = 0.0
+
+    def spend(self, excess_ns: float) -> None:
+        """A trial was handed out that is expected to cost this much more."""
+        self._spent_ns += excess_ns  # threads may lose an addition: it is a budget, not a bill
+
+    def allows(self, now_ns: int, *, was_exploring: bool) -> bool:
+        """Whether exploring may go on: while something is left; once it was off, from half a second's budget on."""
+        if self._looked_ns is not None:
+            passed_s = max(now_ns - self._looked_ns, 0) / 1e9
+            spent, self._spent_ns = self._spent_ns, 0.0
+            self.total_spent_ns += spent
+            most = self._ns_per_s * _BURST_S
+            self._left_ns = min(self._left_ns + passed_s * self._ns_per_s - spent, most)
+        self._looked_ns = now_ns
+        return self._left_ns > (0 if was_exploring else self._ns_per_s * _BURST_S / 2)
