@@ -15,26 +15,88 @@ PERFKIT_TOML = """\
 # `perfkit check` reads it the way a service does, and names line and column of a mistake.
 
 [engine]
-mode = "decide"             # "decide": use the published thresholds
+mode = "decide"             # "decide": choose by rules and published thresholds
                             # "observe": do the default, and let explain() say what "decide" would do
 exploration_rate = 0.0      # share of decisions that try another method, to learn; 0 is the safe default
+# exploration_budget = "5ms"  # latency that trying others may be expected to cost in each second
+# exploration_max_cost = 1.5  # never try what is expected to take more than this many times as long
+# confidence = "50%"        # how sure the curves must be that their choice is no worse than without them
+# policies = ["my_service.policies"]  # Python modules with @perfkit.policy functions
+# priority = ["override", "rule", "policy", "model", "threshold", "default"]  # who is asked first for a method
+
+# When the host runs short, decisions spare what is scarce.
+# [resources]
+# react = true
+# cpu = "80%"               # use from which it is short
+# memory = "80%"
+# arena = "80%"
+# interval = "250ms"        # between two looks
+
+# A method that fails again and again is left alone for a while.
+# [breaker]
+# failures = 5              # in a row
+# open = "60s"
+
+# What transfers really take corrects what the curves say, within bounds.
+# [calibration]
+# correct = true
+# max_factor = 2.0          # at most twice or half as much
+# min_outcomes = 200        # transfers before they count
+# max_error = 4.0           # beyond, the curves are not trusted
+
+# What a service records goes to the journal, for `perfkit drain`.
+# [recorder]
+# enabled = true
+# journal = "data/journal"
+# buffer_rows = 10000       # that may wait in each thread; beyond, the oldest are dropped and counted
+# flush_interval = "200ms"
+# decision_share = "1%"     # of the decisions, the reasons are kept, too
 
 # A pool is a group of workers with the same needs: engine.decide(payload_bytes, pool="default").
 # A further pool, such as [pools.ml], takes everything that it does not say from here.
 [pools.default]
 goal = "balanced"           # what "cheapest" means:
                             # "latency"     time of one transfer
-                            # "throughput"  processor time of both sides
-                            # "memory"      memory held during a transfer
-                            # "balanced"    70 % latency, 30 % processor time
+                            # "throughput"  the slowest of encoding, transport and decoding
+                            # "memory"      memory held during a transfer, and bytes copied
+                            # "balanced"    the sum of all, by weights
 tolerance = "5%"            # where the evidence cannot tell two methods apart, the simpler one is taken,
                             # if that is expected to cost at most this much
+# margin = "10%"            # the simpler one is taken, too, where the other is not better by this much
+# weights = { latency = 0.7, cpu = 0.3 }  # of "balanced"; also memory, copied and setup
 
 # Which methods may be chosen; without this line, all of them.
 # methods = ["uds", "grpc", "grpc_stream", "shm_pool", "shm"]
 
 # From simple to complicated, for the choice between methods that cannot be told apart.
 # simplicity_order = ["uds", "grpc", "grpc_stream", "shm_pool", "shm"]
+
+# A pool with wishes of its own, here every pool whose name begins with "ml-".
+# [pools."ml-*"]
+# override = "uds"          # take this whatever the size; for a bad day
+# policy = "night shift"    # ask this @perfkit.policy function
+# zero_copy_from = "10MiB"  # where nothing is published: shared memory from here
+# thresholds = [{ up_to = "1MiB", use = "uds" }, { use = "shm_pool" }]  # the same, in your own words
+#
+# [[pools."ml-*".rules]]    # the first rule that holds is followed
+# when = "kind in ['tensor', 'dataframe'] and bytes >= 64MiB"
+# use = ["shm_pool", "shm"]  # the first that is there
+#
+# [[pools."ml-*".rules]]    # without `when` a rule always holds
+# avoid = "grpc"            # nothing that comes after rules may take it
+
+# An experiment: some sessions get other settings, and always the same ones.
+# [experiments.larger]
+# enabled = true            # false is the kill switch
+# pools = ["default"]       # without this line, all of them
+# salt = "first try"        # another text assigns sessions anew
+#
+# [experiments.larger.variants.A]  # the first one is the control
+# share = "50%"
+#
+# [experiments.larger.variants.B]
+# share = "10%"             # sessions that are left take no part
+# zero_copy_from = "1MiB"   # and any other key of a pool
 
 # What `perfkit publish` asks of evidence. What it refuses, it says; `perfkit publish --force` overrides it.
 [publish]

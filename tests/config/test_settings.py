@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfkit.config.engine_settings import EngineSettings
+from perfkit.config.reference import GROUPS
 from perfkit.config.settings import GOALS, PoolSettings, Settings, load_perfkit_toml, read_settings
 from perfkit.config.template import PERFKIT_TOML
 from perfkit.errors import ConfigError
@@ -33,12 +37,23 @@ def test_the_template_says_what_holds_without_it(settings_file) -> None:
     assert loaded.lake == Settings().lake
 
 
-def test_the_template_names_every_goal_and_the_default_lists(settings_file) -> None:
+def test_the_template_names_every_goal_and_every_key(settings_file) -> None:
     for goal in GOALS:
         assert f'"{goal}"' in PERFKIT_TOML
-    uncommented = PERFKIT_TOML.replace("# methods", "methods").replace("# simplicity_order", "simplicity_order")
-    pool = load_perfkit_toml(settings_file(uncommented)).pool("default")
-    assert pool.methods == pool.simplicity_order == SIMPLICITY_ORDER
+    for group in GROUPS:
+        for key in group.keys:
+            assert re.search(rf"\b{key.name}\b", PERFKIT_TOML), key.name
+
+
+def test_what_the_template_has_in_comments_is_right(settings_file) -> None:
+    uncommented = re.sub(r"^# (?=\[|[a-z_]+ = )", "", PERFKIT_TOML, flags=re.MULTILINE)
+    settings = load_perfkit_toml(settings_file(uncommented))
+    default = settings.pool("default")
+    assert default.methods == default.simplicity_order == SIMPLICITY_ORDER
+    assert dataclasses.replace(default, methods=None, margin=0.0) == PoolSettings()
+    assert dataclasses.replace(settings.engine, policy_modules=()) == EngineSettings()
+    assert len(settings.pool("ml-eu").rules) == 2
+    assert [variant.name for variant in settings.experiments[0].variants] == ["A", "B"]
 
 
 def test_a_pool_takes_what_it_does_not_say_from_default(settings_file) -> None:
