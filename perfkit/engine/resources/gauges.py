@@ -16,8 +16,9 @@ _SHORTEST_NS = 20_000_000
 _FEWEST_TICKS = 5
 _MEMINFO = re.compile(rb"^(MemTotal|MemAvailable):\s*(\d{1,16}) kB", re.MULTILINE)
 _STALLED = re.compile(rb"^some .*\btotal=(\d{1,19})$", re.MULTILINE)
-_PROCESSOR = re.compile(rb"^cpu(\d+)(?: +\d{1,19}){4}", re.MULTILINE)
+_PROCESSOR = re.compile(rb"\ncpu(\d{1,9}) ")
 _IDLE, _IO_WAIT, _STEAL = 3, 4, 7
+_LONGEST_ROW = 512
 _TIMES = 8  # user to steal; what follows, guest time, is in user already
 
 
@@ -158,8 +159,8 @@ def _ticks(stat: bytes, allowed: Collection[int]) -> tuple[int, int, int]:
             return 0, 0, 0
     else:
         names = {b"cpu%d" % number for number in counted}
-        head = stat[: stat.rfind(b"\ncpu") + 512]
-        lines = [words for words in map(bytes.split, head.splitlines()) if words and words[0] in names]
+        rows = stat[: stat.rfind(b"\ncpu") + _LONGEST_ROW].split(b"\n")
+        lines = [row.split() for row in rows if row.partition(b" ")[0] in names]
     busy = total = 0
     for words in lines:
         times = [counter_in(word) or 0 for word in words[1 : 1 + _TIMES]]
