@@ -17,6 +17,7 @@ from perfkit.transfer.codecs import FORMATS_OF_KIND, Codec, detect, get_codec
 __all__ = ["Chooser", "Way", "default_engine"]
 
 _MAX_WAYS = 1024
+_MAX_ORDERS = 1024
 _QUICK_BYTES = 64 * 2**10
 """Bytes that every peer takes over a socket: below, the choice of a carrier needs no thought."""
 
@@ -46,8 +47,9 @@ class Chooser:
         self.quick_bytes = _QUICK_BYTES if "uds" in methods else -1
         self._pool, self._allow_pickle = pool, allow_pickle
         self._ways: dict[tuple[type, str | None, str | None, str], Way] = {}
-        self._orders: dict[str, tuple[str, ...]] = {}
+        self._orders: dict[int, tuple[Decision, tuple[str, ...]]] = {}
         self._generation = engine.generation
+        self._awaits_publication = False
 
     def way(self, payload: Any, kind: str | None = None, format: str | None = None, compression: str = "none") -> Way:  # noqa: A002
         """How a payload travels.
@@ -62,20 +64,33 @@ class Chooser:
             CodecError: nothing carries it, or it is a pickle and not both sides asked for it.
             UnknownNameError: there is no such kind, format or compression.
         """
-        if self._generation != self.engine.generation:
+        if self._awaits_publication and self._generation != self.engine.generation:
             self._generation = self.engine.generation
-            self._ways.clear()
-            self._orders.clear()
+            self._ways.clear()  # bindings follow the plan; which methods they choose from may change once, here
         key = (payload.__class__, kind, format, compression)
         way = self._ways.get(key)
         return self._make_way(key, payload) if way is None else way
 
     def order(self, decision: Decision) -> tuple[str, ...]:
-        """The methods to try: the one that was decided, then the others, the cheapest first."""
-        order = self._orders.get(decision.id)
-        if order is None:
-            known = dict.fromkeys((decision.method, *decision.explain().costs, *SIMPLICITY_ORDER))
-            order = self._orders[decision.id] = tuple(name for name in known if name in self.methods)
+        """The methods to try: the one that was decided, then the others, the cheapest first.
+
+        Later come those that the pool does not want here, and last those that the plan leaves alone now, because their
+        circuit breaker is open or the arena is exhausted.
+        """
+        # By identity: decisions of the same name differ with the circumstances. One that is kept keeps its number.
+        known = self._orders.get(id(decision))
+        if known is not None:
+            return known[1]
+        cell, wanted = decision.cell, decision.part.candidates
+        excluded = cell.circumstances.exclusions(in_place=cell.context.in_place)
+        others = sorted(
+            dict.fromkeys((*decision.explain().costs, *wanted, *SIMPLICITY_ORDER)),
+            key=lambda name: (name in excluded, name not in wanted),  # otherwise in the order of their costs
+        )
+        order = tuple(name for name in dict.fromkeys((decision.method, *others)) if name in self.methods)
+        if len(self._orders) >= _MAX_ORDERS:
+            self._orders.clear()
+        self._orders[id(decision)] = decision, order
         return order
 
     def _offered(self) -> tuple[str, ...]:
@@ -84,7 +99,8 @@ class Chooser:
         The engine's fixed defaults take gRPC for small payloads, because any service has it. A channel has a socket.
         """
         lanes = tuple(name for name in self.methods if name in LANE_METHODS)
-        return lanes if lanes and self.engine.health().version is None else self.methods
+        self._awaits_publication = bool(lanes) and self.engine.health().version is None
+        return lanes if self._awaits_publication else self.methods
 
     def _make_way(self, key: tuple[type, str | None, str | None, str], payload: Any) -> Way:
         _, kind, format_name, compression = key

@@ -193,7 +193,7 @@ class Exchange:
         self.payload_bytes = payload.nbytes if way.has_size else encoded.wire_bytes
         if self.is_timed:
             self.encode_ns = time.perf_counter_ns() - started_ns
-        self.decision = decision = way.binding.decide(self.payload_bytes)
+        self.decision = decision = way.binding.decide(self.payload_bytes, self.session or None)
         if decision.method == "uds" and encoded.body is not None and 0 < encoded.wire_bytes <= chooser.quick_bytes:
             self._write_quickly(encoded.meta, encoded.body)
         else:

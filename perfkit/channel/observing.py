@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from perfkit.channel.frames import TIMED, TIMINGS, Timings
+from perfkit.channel.recording import UNDECIDED, decided
 from perfkit.errors import ProtocolError
 from perfkit.transfer.codecs.codec import read_prefix
 
@@ -81,7 +82,8 @@ def observe_answer(exchange: Exchange, timings: Timings, message: Message, meta:
     stages = (timings.encode_ns, timings.wait_ns, timings.copy_ns, signal_ns, None, decode_ns)
     recorder.record(
         exchange.answered_by, "copied", exchange.in_flight, exchange.channel.pool, read_prefix(meta),
-        message.payload_bytes, message.body_bytes, stages, None, "", "reply", timings.decision_id, exchange.session,
+        message.payload_bytes, message.body_bytes, stages, None, "", "reply", exchange.session,
+        (timings.decision_id, *UNDECIDED[1:]),
     )  # fmt: skip
 
 
@@ -100,6 +102,6 @@ def _record_request(exchange: Exchange, stages: tuple[int | None, ...], error: s
         error,
         exchange.fallback,
         "request",
-        decision.id if decision is not None else "",
         exchange.session,
+        decided(decision) if decision is not None else UNDECIDED,
     )

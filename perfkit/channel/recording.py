@@ -6,18 +6,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from perfkit.engine import Engine
+from perfkit.engine import Decision, Engine
 from perfkit.errors import JournalError
 from perfkit.journal import Journal, open_journal
 
-__all__ = ["COLUMNS", "Recorder", "open_recorder"]
+__all__ = ["COLUMNS", "UNDECIDED", "Decided", "Recorder", "decided", "open_recorder"]
 
 COLUMNS = (
     "observed_at", "source", "stage", "method", "signalling", "placement", "in_flight", "pool", "kind", "format",
     "compression", "payload_bytes", "wire_bytes", "latency_ns", "encode_ns", "wait_ns", "copy_ns", "signal_ns",
-    "handler_ns", "decode_ns", "ok", "error", "fallback", "direction", "decision_id", "session",
+    "handler_ns", "decode_ns", "ok", "error", "fallback", "direction", "session", "decision_id", "experiment",
+    "variant", "propensity", "plan_version",
 )  # fmt: skip
 """What a row of a service says, in this order; the other columns of `transfers` have their defaults."""
+Decided = tuple[str, str, str, float, int]
+"""What a row says of the decision that it follows: id, experiment, variant, propensity, version of the thresholds."""
+UNDECIDED: Decided = ("", "", "", 1.0, 0)
 
 
 class Recorder:
@@ -48,14 +52,15 @@ class Recorder:
         error: str | None,
         fallback: str,
         direction: str,
-        decision_id: str,
         session: str,
+        followed: Decided,
     ) -> None:
         """One transfer.
 
         Args:
             stages: encode, wait, copy, signal, handler, decode in nanoseconds, None for what is not known; the latency
                 is their sum without the handler.
+            followed: what `decided` says of its decision.
         """
         encode_ns, wait_ns, copy_ns, signal_ns, _, decode_ns = stages
         try:
@@ -79,8 +84,8 @@ class Recorder:
                     error,
                     fallback,
                     direction,
-                    decision_id,
                     session,
+                    *followed,
                 )
             )
         except Exception:  # noqa: BLE001 - a service must not suffer for its records; `health` shows the count
@@ -92,6 +97,12 @@ class Recorder:
             self.journal.close()
         else:
             self.journal.flush()
+
+
+def decided(decision: Decision) -> Decided:
+    """What a row says of the decision that it follows."""
+    cell = decision.cell
+    return decision.id, cell.experiment, cell.variant, decision.propensity, cell.publication.version or 0
 
 
 def open_recorder(record: bool | Journal | str | Path, engine: Engine) -> Recorder | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from perfkit.engine import Binding, Engine
+from perfkit.engine import Binding, Decision, Engine
 from perfkit.errors import InputError, NoRoomError
 from perfkit.grpc.fields import Found, Search, copy_without
 from perfkit.grpc.own import OwnMemory
@@ -15,7 +15,7 @@ from perfkit.grpc.statistics import Tally
 from perfkit.grpc.wire import Parcel, parcel_bytes
 from perfkit.transfer.arena import Block
 
-__all__ = ["Chooser", "Packed", "Packer"]
+__all__ = ["Choice", "Chooser", "Packed", "Packer"]
 
 _MOST_PARCEL_BYTES = 4096
 _METADATA_LIMIT_BYTES = 8192
@@ -31,28 +31,42 @@ class Chooser:
         if threshold_bytes < 1:
             raise InputError(f"threshold_bytes == {threshold_bytes}, must be 1 or more")
         self._threshold_bytes = threshold_bytes
-        self._engine, self._pool = engine, pool
-        self._bound: tuple[int, Binding] | None = None
+        self._binding: Binding | None = None
+        if engine is not None:
+            self._binding = engine.bind(
+                pool=pool, kind="binary", format="raw", signalling="grpc", available=("grpc", "shm_pool")
+            )
+
+    def choose(self) -> Choice:
+        """What is asked for the fields of one message."""
+        return Choice(self._threshold_bytes, self._binding)
+
+
+class Choice:
+    """Says of the fields of one message which should travel through shared memory.
+
+    Attributes:
+        decision: the one for the largest field, which the message as a whole is said to follow; None while no field was
+            asked for, and without an engine.
+    """
+
+    __slots__ = ("_binding", "_largest_bytes", "_threshold_bytes", "decision")
+
+    def __init__(self, threshold_bytes: int, binding: Binding | None) -> None:
+        self._threshold_bytes, self._binding = threshold_bytes, binding
+        self._largest_bytes = 0
+        self.decision: Decision | None = None
 
     def is_wanted(self, field_bytes: int) -> bool:
         """Whether a field of this size should travel through shared memory."""
-        if self._engine is None:
+        if self._binding is None:
             return field_bytes >= self._threshold_bytes
-        return field_bytes > 0 and self._binding(self._engine).decide(field_bytes).method == "shm_pool"
-
-    def decision_id(self, payload_bytes: int) -> str:
-        """The decision that a payload of this size follows; empty without an engine."""
-        return "" if self._engine is None else self._binding(self._engine).decide(payload_bytes).id
-
-    def _binding(self, engine: Engine) -> Binding:
-        """The binding of the plan in force, which a reload replaces."""
-        generation = engine.generation
-        if self._bound is None or self._bound[0] != generation:
-            binding = engine.bind(
-                pool=self._pool, kind="binary", format="raw", signalling="grpc", available=("grpc", "shm_pool")
-            )
-            self._bound = generation, binding
-        return self._bound[1]
+        if not field_bytes:
+            return False
+        decision = self._binding.decide(field_bytes)
+        if field_bytes > self._largest_bytes:
+            self._largest_bytes, self.decision = field_bytes, decision
+        return decision.method == "shm_pool"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,13 +89,17 @@ class Packer:
     def __init__(self, chooser: Chooser, own: OwnMemory, tally: Tally) -> None:
         self._chooser, self._own, self._tally = chooser, own, tally
 
-    def search(self, message: object) -> Search | None:
+    def choose(self) -> Choice:
+        """What decides for one message."""
+        return self._chooser.choose()
+
+    def search(self, message: object, choice: Choice) -> Search | None:
         """What `message` holds that is worth moving; None when it is no protobuf message."""
-        return Search(message, self._chooser.is_wanted) if isinstance(message, Message) else None
+        return Search(message, choice.is_wanted) if isinstance(message, Message) else None
 
     def pack(self, message: object, metadata_bytes: int, may_hold: Callable[[int], bool]) -> Packed | None:
         """Search a message and move what is found; see `move`."""
-        search = self.search(message)
+        search = self.search(message, self.choose())
         return None if search is None else self.move(search, metadata_bytes, may_hold)
 
     def move(

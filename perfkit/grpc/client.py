@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from perfkit.engine import Engine
+from perfkit.engine import Decision, Engine
 from perfkit.grpc.calls import PendingCall, StreamCall
 from perfkit.grpc.choosing import Chooser, Packed, Packer
 from perfkit.grpc.fields import put_back
@@ -58,6 +58,7 @@ class Attempt:
         timeout_s: what is left of it for a second try; None: what the caller gave.
         in_flight: calls under way when it began, itself included; 0 for a stream, which is not recorded.
         payload_bytes: what the request's `bytes` fields hold, as far as they were looked at.
+        decision: what it follows; None where nothing had to be decided.
         offer: what is said with it.
         packed_offer: the same, packed.
         server: the memory of the server that the offer is for; None: of no server in particular.
@@ -73,6 +74,7 @@ class Attempt:
     timeout_s: float | None = None
     in_flight: int = 0
     payload_bytes: int = 0
+    decision: Decision | None = None
     offer: Offer | None = None
     packed_offer: bytes = b""
     server: PeerMemory | None = None
@@ -99,7 +101,7 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
         self._own = OwnMemory(limit_bytes, arena)
         chooser = Chooser(engine, pool, threshold_bytes)
         self._packer = Packer(chooser, self._own, self._tally)
-        self._recorder = None if journal is None else Recorder(journal, pool, chooser)
+        self._recorder = None if journal is None else Recorder(journal, pool)
         self._retry_s = retry_s
         self._server = self._know_nothing()
         self._lock = threading.Lock()
@@ -168,10 +170,11 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
         attempt.offer, attempt.server, attempt.packed_offer = self._server.offer()
         if attempt.server is None and self._recorder is None:
             return
-        search = self._packer.search(attempt.request)
+        choice = self._packer.choose()
+        search = self._packer.search(attempt.request, choice)
         if search is None:
             return
-        attempt.payload_bytes = search.seen_bytes
+        attempt.payload_bytes, attempt.decision = search.seen_bytes, choice.decision
         if attempt.server is not None:
             metadata_bytes = sum(
                 len(key) + len(value) + 32 for key, value in getattr(attempt.details, "metadata", None) or ()
@@ -311,7 +314,10 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
         handler_ns = None if answer is None or not answer.handler_ns else answer.handler_ns
         latency_ns = max(time.monotonic_ns() - attempt.started_ns - (handler_ns or 0), 0)
         is_pooled = attempt.packed is not None
-        row = Row(is_pooled, attempt.payload_bytes, latency_ns, handler_ns, attempt.in_flight, error, attempt.fallback)
+        row = Row(
+            is_pooled, attempt.payload_bytes, latency_ns, handler_ns, attempt.in_flight, error, attempt.fallback,
+            attempt.decision,
+        )  # fmt: skip
         self._recorder.record(row)
 
     def _count_held(self, blocks: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from perfkit.grpc.choosing import Chooser
+from perfkit.engine import Decision
 from perfkit.journal import Journal
 
 __all__ = ["Recorder", "Row"]
@@ -27,6 +27,10 @@ _COLUMNS = (
     "error",
     "fallback",
     "decision_id",
+    "experiment",
+    "variant",
+    "propensity",
+    "plan_version",
 )
 
 
@@ -42,6 +46,7 @@ class Row:
         in_flight: calls under way when it began, itself included.
         error: name of the status of a call that failed.
         fallback: why it went inline although it was large enough; empty otherwise.
+        decision: what it follows; None where nothing was decided.
     """
 
     is_pooled: bool
@@ -51,24 +56,33 @@ class Row:
     in_flight: int
     error: str | None
     fallback: str
+    decision: Decision | None
 
 
 class Recorder:
     """Hands the outcome of calls to a journal; never waits and never raises."""
 
-    def __init__(self, journal: Journal, pool: str, chooser: Chooser) -> None:
+    def __init__(self, journal: Journal, pool: str) -> None:
         self._writer = journal.writer("transfers", _COLUMNS)
-        self._pool, self._chooser = pool, chooser
+        self._pool = pool
 
     def record(self, row: Row) -> None:
         """Record a call that has ended."""
         now_us = time.time_ns() // 1000
         method = "shm_pool" if row.is_pooled else "grpc"
         fallback = f"shm_pool: {row.fallback}" if row.fallback else ""
-        decision_id = self._chooser.decision_id(row.payload_bytes)
         self._writer.offer(
             (
                 now_us, "service", "whole", method, "grpc", row.in_flight, self._pool, "binary", "raw",
-                row.payload_bytes, row.latency_ns, row.handler_ns, row.error is None, row.error, fallback, decision_id,
+                row.payload_bytes, row.latency_ns, row.handler_ns, row.error is None, row.error, fallback,
+                *_decided(row.decision),
             )
         )  # fmt: skip
+
+
+def _decided(decision: Decision | None) -> tuple[str, str, str, float, int]:
+    """Id, experiment, variant, propensity and version of the thresholds."""
+    if decision is None:
+        return "", "", "", 1.0, 0
+    cell = decision.cell
+    return decision.id, cell.experiment, cell.variant, decision.propensity, cell.publication.version or 0

@@ -101,6 +101,42 @@ def test_time_until_a_lane_is_free_is_waiting(address, connect, tmp_path):
     assert all(row["signal_ns"] < 50e6 for row in rows)
 
 
+EXPERIMENT = """
+[experiments.by-memory]
+pools = ["default"]
+[experiments.by-memory.variants.A]
+share = 0.4
+override = "uds"
+[experiments.by-memory.variants.B]
+share = 0.4
+override = "shm_pool"
+"""
+
+
+def test_rows_say_which_variant_a_session_had_and_it_keeps_it(address, connect, tmp_path):
+    (tmp_path / "perfkit.toml").write_text(EXPERIMENT)
+    sessions = [f"user-{number}" for number in range(40)]
+    with perfkit.serve(lambda payload: None, address):
+        rows = []
+        for _ in range(2):  # as after a restart
+            with perfkit.Engine.load(tmp_path / "perfkit.toml", background=False) as engine:
+                channel = connect(engine=engine, record=tmp_path / "journal")
+                for session in (*sessions, ""):
+                    channel.send(b"x" * 100_000, session=session)
+                rows = rows_of(channel, tmp_path)
+    assert len(rows) == 82
+    variants = {}
+    for row in rows:
+        variants.setdefault(row["session"], set()).add(row["variant"])
+        carried = row["fallback"].partition(":")[0] or row["method"]  # the first block may not be there yet
+        assert carried == {"A": "uds", "B": "shm_pool"}.get(row["variant"], "uds")
+        assert row["experiment"] == ("by-memory" if row["variant"] else "")
+        assert (row["propensity"], row["plan_version"]) == (1.0, 0)
+    assert variants.pop("") == {""}
+    assert all(len(seen) == 1 for seen in variants.values())
+    assert {"A", "B", ""} == set().union(*variants.values())
+
+
 def test_settings_file_says_where_rows_go(address, tmp_path):
     (tmp_path / "perfkit.toml").write_text("[engine]\n")
     engine = perfkit.Engine.load(tmp_path / "perfkit.toml")

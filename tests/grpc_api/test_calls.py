@@ -274,7 +274,13 @@ def test_every_call_is_recorded(ends: Any, service: Any, folder: str) -> None:
     assert {(row["source"], row["signalling"], row["kind"], row["format"], row["stage"]) for row in rows} == {
         ("service", "grpc", "binary", "raw", "whole")
     }
-    assert all(row["decision_id"] for row in rows)
+    assert [row["decision_id"] for row in rows] == [
+        "",
+        "default:default/binary/raw/none/grpc#1",
+        "default:default/binary/raw/none/grpc#0",
+        "",
+    ]
+    assert {(row["variant"], row["propensity"], row["plan_version"]) for row in rows} == {("", 1.0, 0)}
     slow = rows[2]
     assert slow["handler_ns"] > 0.25e9  # the handler's sleep is not part of the transfer
     assert 0 < slow["latency_ns"] < 0.25e9
