@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from perfkit.config.expression_evaluating import Test, breakpoints, test_of
 from perfkit.config.expression_parsing import parse_condition
 from perfkit.config.expression_tree import Condition
 
@@ -24,6 +25,7 @@ class Expression:
     text: str
     breakpoints: tuple[float, ...]
     tree: Condition
+    _test: Test = dataclasses.field(compare=False, repr=False)
 
     def holds(self, values: Mapping[str, object]) -> bool:
         """Whether the condition holds. Raises nothing for values of any type.
@@ -32,7 +34,11 @@ class Expression:
             values: ``bytes``, ``kind``, ``format``, ``compression``, ``signalling``, ``pool``, ``state``,
                 ``in_flight`` and ``in_place``. What is missing, or of another type, is different from every value.
         """
-        return self.tree.holds(values)
+        return self._test(values)
+
+    def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
+        """Copied and sent as what it was read from: functions cannot be."""
+        return parse_expression, (self.text,)
 
 
 def parse_expression(text: str) -> Expression:
@@ -52,4 +58,4 @@ def parse_expression(text: str) -> Expression:
     True
     """
     tree = parse_condition(text)
-    return Expression(text, tuple(sorted({size for size in tree.changes() if size > 0})), tree)
+    return Expression(text, breakpoints(tree), tree, test_of(tree))

@@ -8,17 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perfkit.config.expression_tree import (
-    CROWDED_FROM,
-    VOCABULARIES,
-    AllOf,
-    AnyOf,
-    Compared,
-    Condition,
-    Like,
-    Not,
-    OneOf,
-)
+from perfkit.config.expression_tree import LOADS_FROM, VOCABULARIES, Compared, Like, OneOf, leaves
 from perfkit.config.pool_settings import DEFAULT_POOL, PoolSettings, Rule
 
 __all__ = ["rule_notes"]
@@ -55,14 +45,14 @@ def rule_notes(section: str, pool: PoolSettings, own_rules: int) -> Iterator[str
 
 def _cases(section: str, rules: Sequence[Rule]) -> Sequence[Mapping[str, object]] | None:
     """One set of values for every case that these rules can tell apart; None where they are too many to try."""
-    parts = [part for rule in rules for part in _parts(rule.when.tree)]
+    parts = [part for rule in rules for part in leaves(rule.when.tree)]
     names = {"in_flight" if part.name == "load" else part.name for part in parts}
     values: dict[str, Sequence[Any]] = {name: VOCABULARIES[name] for name in names & VOCABULARIES.keys()}
     if "bytes" in names:
         values["bytes"] = [0, *sorted({int(size) for rule in rules for size in rule.when.breakpoints})]
     if "in_flight" in names:
         compared = {number for part in parts if part.name == "in_flight" for number in _literals(part)}
-        edges = {1, 2, CROWDED_FROM, *compared, *(number + 1 for number in compared)}
+        edges = {*LOADS_FROM, *compared, *(number + 1 for number in compared)}
         values["in_flight"] = sorted(number for number in edges if number >= 1)
     if "in_place" in names:
         values["in_place"] = (False, True)
@@ -92,13 +82,3 @@ def _literals(part: Compared | OneOf | Like) -> tuple[Any, ...]:
     if isinstance(part, OneOf):
         return part.values
     return (part.value,) if isinstance(part, Compared) else ()
-
-
-def _parts(condition: Condition) -> Iterator[Compared | OneOf | Like]:
-    if isinstance(condition, Compared | OneOf | Like):
-        yield condition
-    elif isinstance(condition, Not):
-        yield from _parts(condition.condition)
-    elif isinstance(condition, AllOf | AnyOf):
-        for inner in condition.conditions:
-            yield from _parts(inner)
