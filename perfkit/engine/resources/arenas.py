@@ -91,7 +91,7 @@ class Arenas:
                 self.remove(number)
                 continue
             try:
-                used_bytes, capacity_bytes = probe()
+                used_bytes, capacity_bytes = map(int, probe())
                 if capacity_bytes > 0:
                     uses.append((min(max(used_bytes / capacity_bytes, 0.0), 1.0), capacity_bytes, used_bytes))
             except Exception:  # noqa: BLE001 - foreign code; the others must still be asked

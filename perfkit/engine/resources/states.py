@@ -86,6 +86,7 @@ class StateTracker:
         self.state = _NORMAL
         self._cause, self._transitions = "", 0
         self._since_ns: int | None = None
+        self._gravest: _Condition | None = None
         self._moment_ns: int | None = None
         self._time_ns = dict.fromkeys(RESOURCE_STATES, 0)
         self._conditions = [_Condition(figure) for figure in _FIGURES]
@@ -111,6 +112,7 @@ class StateTracker:
             self._cause = self._sentence(gravest, reading)
             self.state, self._since_ns = state, reading.moment_ns
             self._transitions += 1
+        self._gravest = gravest
         return state
 
     def statistics(self) -> StateStatistics:
@@ -121,9 +123,9 @@ class StateTracker:
     def _sentence(self, gravest: _Condition | None, reading: Reading) -> str:
         if gravest is not None:
             return f"{gravest.figure.sentence(reading)}, limit {gravest.limit:.0%}"
-        if not self._reacts:
+        left = self._gravest  # what held until now
+        if left is None or not self._reacts:
             return "resources.react is off"
-        left = next(condition for condition in self._conditions if condition.figure.state == self.state)
         return f"{left.figure.sentence(reading)}, no more than {left_at(left.limit):.0%}"
 
 

@@ -84,7 +84,7 @@ def test_an_arena_that_was_removed_is_not_asked(host: FakeHost) -> None:
     assert reader.read().arena_share is None
 
 
-@pytest.mark.parametrize("figures", [None, ("full", 1), (1, 2, 3), (float("nan"), None)])
+@pytest.mark.parametrize("figures", [None, ("full", 1), (1, 2, 3), (float("nan"), 8)])
 def test_a_probe_that_fails_is_dropped_and_counted(host: FakeHost, figures: object) -> None:
     reader, broken, sound = host.reader(), Arena(0, 0), Arena(1, 4)
     broken.figures = figures  # type: ignore[assignment]

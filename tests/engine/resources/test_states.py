@@ -92,6 +92,7 @@ def test_waiting_for_memory_is_pressure_however_much_is_left() -> None:
     assert tracker.statistics().cause == "tasks waited for memory 12% of the time, limit 10%"
     states = [tracker.update(look(n, psi_memory=share)) for n, share in enumerate((0.07, 0.07, 0.04, 0.04), start=3)]
     assert states == ["memory_pressure", "memory_pressure", "memory_pressure", "normal"]
+    assert tracker.statistics().cause == "tasks waited for memory 4% of the time, no more than 5%"
 
 
 def test_what_becomes_unknown_is_pressure_no_longer() -> None:
