@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from perfkit.config.source import Source, shown
@@ -58,12 +58,14 @@ class Section:
         name: full name, such as ``pools.ml.rules[2]``, where lists are counted from 1; empty for the whole file.
         table: its content.
         methods: methods that may be named.
+        pause: called at every table that is read: a service's other threads get their turn.
     """
 
     source: Source
     name: str
     table: Mapping[str, Any]
     methods: tuple[str, ...] = ()
+    pause: Callable[[], None] | None = None
 
     def refuse(self, key: str, message: str, *, character: int | None = None) -> NoReturn:
         """Raise a `ConfigError` that names the file, the place and the key (empty: the table)."""
@@ -80,6 +82,8 @@ class Section:
 
     def inner(self, key: str) -> Section:
         """The table under a key; an empty one where there is none."""
+        if self.pause is not None:
+            self.pause()
         table = self.source.table(self.table, self.name, key)
         return dataclasses.replace(self, name=f"{self.name}.{key}".lstrip("."), table=table)
 

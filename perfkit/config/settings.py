@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -131,7 +131,12 @@ class Settings:
         return self.pools[self.section(name) or DEFAULT_POOL]
 
 
-def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Collection[str] = ()) -> Settings:
+def load_perfkit_toml(
+    path: str | Path = "perfkit.toml",
+    *,
+    measured_methods: Collection[str] = (),
+    pause: Callable[[], None] | None = None,
+) -> Settings:
     """Read and check `perfkit.toml`.
 
     A pool takes what its table does not say from ``[pools.default]``; its own rules come before those from there.
@@ -139,13 +144,14 @@ def load_perfkit_toml(path: str | Path = "perfkit.toml", *, measured_methods: Co
     Args:
         path: the file.
         measured_methods: methods of your own that the published curves know: they may be named, too.
+        pause: called between two tables, once the file is TOML: a service's other threads get their turn.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or holds a key or value that does not exist: with path, line,
             column, what was got and what is allowed.
     """
     source = read_source(path, advice="`perfkit init` writes one")
-    whole = Section(source, "", source.body, tuple(dict.fromkeys((*SIMPLICITY_ORDER, *measured_methods))))
+    whole = Section(source, "", source.body, tuple(dict.fromkeys((*SIMPLICITY_ORDER, *measured_methods))), pause)
     whole.refuse_unknown(_TABLES)
     engine = read_engine(whole)
     pools = read_pools(whole)

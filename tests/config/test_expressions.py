@@ -169,6 +169,7 @@ def test_conditions_are_values() -> None:
     assert one == same
     assert hash(one) == hash(same)
     assert pickle.loads(pickle.dumps(one)) == one
+    assert pickle.loads(pickle.dumps(one)).holds({"bytes": 6})
     assert one != parse_expression("bytes > 6")
 
 

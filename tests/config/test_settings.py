@@ -64,6 +64,13 @@ def test_a_pool_takes_what_it_does_not_say_from_default(settings_file) -> None:
     assert loaded.pool("not named") == loaded.pool("default")
 
 
+def test_others_get_their_turn_between_two_tables(settings_file) -> None:
+    turns: list[int] = []
+    path = settings_file("".join(f"[pools.p{number}]\n" for number in range(50)))
+    assert len(load_perfkit_toml(path, pause=lambda: turns.append(1)).pools) == 51
+    assert len(turns) > 50
+
+
 def test_a_method_of_ones_own_may_be_named_once_it_was_measured(settings_file) -> None:
     path = settings_file('[pools.default]\nmethods = ["carrier_pigeon"]\n')
     with pytest.raises(ConfigError, match="once it was measured and published"):
