@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.check import check as check
     from perfkit.workflows.compare import compare as compare
     from perfkit.workflows.doctor import diagnose as diagnose
+    from perfkit.workflows.dry_run import dry_run as dry_run
     from perfkit.workflows.exchange import export_run as export_run
     from perfkit.workflows.exchange import import_run as import_run
     from perfkit.workflows.measure import bench as bench
@@ -115,6 +116,7 @@ _HOMES = {
     "delete_runs": "perfkit.workflows.run_deletion",
     "diagnose": "perfkit.workflows.doctor",
     "drain": "perfkit.lake",
+    "dry_run": "perfkit.workflows.dry_run",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "fit_run": "perfkit.workflows.tune",

@@ -52,6 +52,7 @@ NAMES = [
     "delete_runs",
     "diagnose",
     "drain",
+    "dry_run",
     "export_run",
     "fit",
     "fit_run",

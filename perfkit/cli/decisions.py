@@ -1,4 +1,4 @@
-"""`perfkit plan` and `perfkit explain`: what a service here will decide, and why."""
+"""`perfkit plan` and `perfkit explain`: what a service here will decide, why, and what another plan would change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from perfkit.cli.options import existing, json_option, settings_option
 from perfkit.cli.output import show
-from perfkit.errors import ConfigError, UnknownNameError
+from perfkit.errors import ConfigError, InputError, UnknownNameError
 from perfkit.schema import FORMATS, KINDS
 from perfkit.units import parse_bytes
 
@@ -36,24 +36,88 @@ def _context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command("plan", short_help="Print the ranges in force.")
+@click.command("plan", short_help="Print the ranges in force, or compare two plans.")
 @_context_options
+@click.option(
+    "--diff",
+    nargs=2,
+    metavar="OLD NEW",
+    help="Compare two plans: files, folders, v7 or current.",
+)
+@click.option("--traffic", metavar="WINDOW", help="With --diff: what would change on traffic such as '1 day'.")
+@click.option("--lake", help="With --traffic: where observations are kept.  [default: data/lake]")
+@click.option("--exit-code", is_flag=True, help="With --diff: exit code 1 if anything changes.")
 @settings_option
 @json_option
-def plan_command(settings: Path, as_json: bool, **context: str | None) -> None:
+def plan_command(
+    settings: Path,
+    as_json: bool,
+    diff: tuple[str, str] | None,
+    traffic: str | None,
+    lake: str | None,
+    exit_code: bool,
+    **context: str | None,
+) -> int:
     """Print the ranges in force: sizes, method, expected cost, evidence.
 
     Without options for every context; (?) marks what is estimated rather than
     measured.
+
+    With --diff, the sizes at which NEW takes another method than OLD. Each is a
+    perfkit.toml, a thresholds.toml (the other file is the one beside it, or else
+    the one in force), a folder with both, a published version such as v7, or
+    current. With --traffic, the decisions that would change on the traffic that
+    services recorded.
     """
-    engine = _load(settings)
     named = {name: value for name, value in context.items() if value is not None}
+    if diff is not None:
+        return _compare(diff, settings, named, traffic, lake, exit_code, as_json)
+    _refuse_without("--diff", {"--traffic": traffic, "--exit-code": exit_code or None, "--lake": lake})
+    engine = _load(settings)
     view = engine.plan(**named)
     if {"kind", "format"} & set(named) and not any(
         cell.context.format in _formats_of_kind()[cell.context.kind] for cell in view.cells
     ):
         view = engine.plan(**_completed(named))
     show(view, as_json=as_json)
+    return 0
+
+
+def _compare(
+    diff: tuple[str, str],
+    settings: Path,
+    named: dict[str, str],
+    traffic: str | None,
+    lake: str | None,
+    exit_code: bool,
+    as_json: bool,
+) -> int:
+    """Print what another plan would do differently, in every context or on recorded traffic."""
+    from perfkit.engine import diff_plans
+    from perfkit.workflows.plan_files import open_plan
+
+    existing(settings)
+    if named:
+        raise InputError(f"--{next(iter(named))} and --diff exclude each other: a comparison is of all contexts")
+    if traffic is None:
+        _refuse_without("--traffic", {"--lake": lake})
+    old, new = (open_plan(name, settings) for name in diff)
+    if traffic is not None:
+        from perfkit.lake import DEFAULT_LAKE_PATH
+        from perfkit.workflows.dry_run import dry_run
+
+        result = dry_run(new, old, window=traffic, lake=lake or DEFAULT_LAKE_PATH)
+        show(result, as_json=as_json)
+        return int(exit_code and result.changed > 0)
+    found = diff_plans(old, new)
+    show(found, as_json=as_json)
+    return int(exit_code and bool(found))
+
+
+def _refuse_without(needed: str, given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option} goes with {needed} only; add {needed}, or leave {option} out")
 
 
 @click.command("explain", short_help="Say which method a payload takes, and why.")
@@ -105,7 +169,7 @@ def _load(settings: Path) -> Engine:
     from perfkit import Engine
 
     existing(settings)
-    engine = Engine.load(settings)
+    engine = Engine.load(settings, background=False)
     errors = engine.health().errors
     if errors:
         raise ConfigError(f"{errors[0]} (a service goes on with the defaults until this is repaired)")

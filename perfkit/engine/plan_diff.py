@@ -17,7 +17,7 @@ from perfkit.units import format_bytes, format_duration
 if TYPE_CHECKING:
     from perfkit.engine.engine import Engine
 
-__all__ = ["ContextDiff", "PlanDiff", "RangeDiff", "bound_cell", "diff_cells", "diff_plans"]
+__all__ = ["ContextDiff", "PlanDiff", "RangeDiff", "bound_cell", "diff_cells", "diff_plans", "plan_name"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def diff_plans(old: Engine, new: Engine) -> PlanDiff:
     for context in contexts:
         before, after = (bound_cell(engine, context) for engine in (old, new))
         diffs.append(ContextDiff(context, diff_cells(before, after)))
-    return PlanDiff(_name(old), _name(new), tuple(diffs), _settings_notes(old, new))
+    return PlanDiff(plan_name(old), plan_name(new), tuple(diffs), _settings_notes(old, new))
 
 
 def diff_cells(before: Cell, after: Cell) -> tuple[RangeDiff, ...]:
@@ -248,10 +248,12 @@ def _costs(before: Cell, after: Cell, at_bytes: float) -> tuple[str, dict[str, C
     return judge.goal, {method: entry.cost for method, entry in explanation.costs.items()}
 
 
-def _name(engine: Engine) -> str:
+def plan_name(engine: Engine) -> str:
+    """What an engine's plan rests on, in words."""
     health = engine.health()
     settings = health.settings_path or "default settings"
-    return f"{settings} with {'defaults' if health.version is None else f'version {health.version}'}"
+    observes = " in mode observe" if health.mode == "observe" else ""
+    return f"{settings}{observes} with {'defaults' if health.version is None else f'version {health.version}'}"
 
 
 def _settings_notes(old: Engine, new: Engine) -> tuple[str, ...]:
@@ -306,7 +308,7 @@ def _cells(part: RangeDiff) -> tuple[str, ...]:
     before, after = f"{part.before} ({part.source_before})", f"{part.after} ({part.source_after})"
     costs = [_cost(cost, part.goal) for cost in (part.cost_before, part.cost_after)]
     cost = " → ".join(costs) if any(costs) else ""
-    change = "" if part.effect is None else f"{part.effect:+.0%}"
+    change = "" if part.effect is None else f"{part.effect:+.0%}" if part.effect < 9 else f"{part.effect + 1:.0f}×"
     return part.sizes, before, after, cost, change
 
 

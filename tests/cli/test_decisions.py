@@ -26,6 +26,15 @@ def test_plan_as_json_is_one_object(perfkit) -> None:
     assert isinstance(perfkit("plan", "--json").json(), dict)
 
 
+def test_a_plan_compared_with_itself_changes_nothing_with_and_without_traffic(perfkit) -> None:
+    outcome = perfkit("plan", "--diff", "current", "current", "--exit-code")
+    assert outcome.exit_code == 0
+    assert "no size takes another method" in " ".join(outcome.stdout.split())
+    outcome = perfkit("plan", "--diff", "current", "current", "--traffic", "1 day", "--json")
+    assert outcome.exit_code == 0
+    assert outcome.json()["transfers"] == 0
+
+
 @pytest.mark.parametrize("size", ["64KiB", "10MiB", "3e9", "0"])
 def test_explain_names_the_method_and_the_reason(perfkit, size: str) -> None:
     outcome = perfkit("explain", size, "--kind", "tensor", "--format", "numpy")
@@ -55,6 +64,14 @@ def test_explain_names_the_method_and_the_reason(perfkit, size: str) -> None:
         (("plan", "--kind", "binary", "--format", "arrow"), "allowed: raw, msgpack, pickle"),
         (("plan", "--settings", "absent.toml"), "perfkit init"),
         (("explain", "1MiB", "--settings", "absent.toml"), "perfkit init"),
+        (("plan", "--diff", "v7", "current"), "unknown version 'v7'"),
+        (("plan", "--diff", "absent.toml", "current"), "thresholds.toml, a folder with both"),
+        (("plan", "--diff", "current"), "--diff"),
+        (("plan", "--diff", "current", "current", "--pool", "ml"), "exclude each other"),
+        (("plan", "--diff", "current", "current", "--lake", "data"), "--lake goes with --traffic"),
+        (("plan", "--diff", "current", "current", "--traffic", "soon"), "'soon'"),
+        (("plan", "--traffic", "1 day"), "--traffic goes with --diff"),
+        (("plan", "--exit-code"), "--exit-code goes with --diff"),
     ],
 )
 def test_wrong_input_is_named_with_what_is_allowed(perfkit, arguments: tuple[str, ...], expected: str) -> None:
