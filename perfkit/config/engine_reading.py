@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 _MS, _S = 10**6, 10**9
-_DAY = 86_400 * _S
 
 ENGINE_KEYS = (
     Key("mode", Choice(MODES), "`observe`: take the defaults, and let `explain()` say what would be decided"),
@@ -68,7 +67,7 @@ RESOURCE_KEYS = (
 )
 BREAKER_KEYS = (
     Key("failures", Whole(1, 10**6, 5), "failures in a row after which a method is left alone"),
-    Key("open", Duration(10 * _MS, _DAY, "60s"), "for how long, before one transfer may try it", field="open_ns"),
+    Key("open", Duration(10 * _MS, 3600 * _S, "60s"), "for how long, before one transfer may try it", field="open_ns"),
 )
 CALIBRATION_KEYS = (
     Key("correct", Flag(), "whether the plan is corrected by what transfers really took"),

@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfkit.config.engine_settings import RESOURCE_STATES
@@ -14,6 +14,8 @@ from perfkit.config.expression_parsing import MAX_CHARACTERS, MAX_DEPTH
 from perfkit.config.expression_tokens import KEYWORDS
 from perfkit.config.expression_tree import LOADS, NAMES
 from perfkit.config.expressions import Expression, parse_expression
+from perfkit.config.pool_settings import PoolSettings, Rule
+from perfkit.config.rule_notes import rule_notes
 from perfkit.errors import ExpressionError
 from perfkit.schema import COMPRESSIONS, FORMATS, KINDS, SIGNALLINGS
 
@@ -210,6 +212,28 @@ def test_it_means_what_python_would_mean_and_is_constant_between_breakpoints(tex
     changed = {size for size in range(1, 45) if held[size] != held[size - 1]}
     assert changed <= set(expression.breakpoints)
     assert list(expression.breakpoints) == sorted(set(expression.breakpoints))
+
+
+EVERY_CASE = [
+    {"bytes": size, "kind": kind, "in_flight": in_flight, "in_place": in_place}
+    for size in range(43)
+    for kind in KINDS
+    for in_flight in range(1, 10)
+    for in_place in (False, True)
+]
+
+
+@settings(max_examples=30)
+@given(st.lists(CONDITIONS, min_size=1, max_size=3))
+def test_a_rule_is_noted_where_no_case_is_left_to_it_and_only_there(texts: list[str]) -> None:
+    conditions = [parse_expression(text) for text in texts]
+    rules = tuple(Rule(condition, ("uds",), name=f"rule {n}") for n, condition in enumerate(conditions, start=1))
+    noted = {
+        note.split(",")[1].split(":")[0].strip() for note in rule_notes("ml", PoolSettings(rules=rules), len(rules))
+    }
+    left = [case for case in EVERY_CASE if not any(one.holds(case) for one in conditions[:-1])]
+    last_has_nothing = not any(conditions[-1].holds(case) for case in left)
+    assert (rules[-1].name in noted) == last_has_nothing
 
 
 WORDS = st.one_of(
