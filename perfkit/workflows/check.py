@@ -1,4 +1,4 @@
-"""Check the files of an engine and the policies that they name: the verdict of a service, in advance."""
+"""Check the files of an engine, the policies that they name, and the plan: the verdict of a service, in advance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from perfkit.config.check import CheckResult, check_files
+from perfkit.config.check import CheckResult, Finding, check_files
 from perfkit.config.settings import Settings
+from perfkit.engine import Engine
 from perfkit.engine.policies import find_policy
 from perfkit.errors import UnknownNameError
 
@@ -16,7 +17,7 @@ __all__ = ["check"]
 
 
 def check(path: str | Path = "perfkit.toml") -> CheckResult:
-    """Check `perfkit.toml`, the `thresholds.toml` beside it, and the policies in Python that it names.
+    """Check `perfkit.toml`, the `thresholds.toml` beside it, the policies in Python, and the plan that comes of them.
 
     Args:
         path: the settings.
@@ -28,7 +29,8 @@ def check(path: str | Path = "perfkit.toml") -> CheckResult:
         ConfigError: a file cannot be used at all: with path, line, column, what was got and what is allowed. Where an
             engine would go on with what it has, a check stops.
     """
-    return check_files(path, policy_problems=_policy_problems)
+    found = check_files(path, policy_problems=_policy_problems)
+    return CheckResult((*found.findings, *_plan_findings(Path(path)))) if found.ok else found
 
 
 def _policy_problems(settings: Settings) -> Iterator[str]:
@@ -50,6 +52,22 @@ def _policy_problems(settings: Settings) -> Iterator[str]:
                 find_policy(policy)
             except UnknownNameError as error:
                 yield f"{table}.policy: {error}"
+
+
+def _plan_findings(path: Path) -> Iterator[Finding]:
+    """What comes to light when an engine compiles the plan of every pool and codec."""
+    engine = Engine.load(path, background=False)
+    try:
+        plan = engine.plan()
+        problems = dict.fromkeys(problem for cell in plan.cells for problem in cell.problems)
+        problems |= dict.fromkeys(engine.health().errors)
+    finally:
+        engine.close()
+    warnings = dict.fromkeys(warning for cell in plan.cells for warning in cell.warnings)
+    yield from (Finding(path.name, "problem", problem) for problem in problems)
+    for warning in warnings:
+        if warning not in problems and warning not in plan.publication.warnings:
+            yield Finding(path.name, "note", warning)
 
 
 def _import_from_here(module: str) -> None:

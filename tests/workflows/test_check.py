@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
 
+from perfkit.config.curves import CurveSet
+from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.engine.policies import policy
 from perfkit.workflows.check import check
+from perfkit.workflows.publish import publish
+
+
+@dataclasses.dataclass
+class Fitted:
+    curves: CurveSet
 
 
 @pytest.fixture
@@ -54,3 +63,26 @@ def test_a_policy_that_is_not_registered_is_a_problem(folder: Path) -> None:
     assert first.startswith("pools.ml.policy: unknown policy 'a knwon one'")
     assert "Did you mean 'a known one'?" in first
     assert second.startswith("experiments.x.variants.B.policy: unknown policy 'nobody'")
+
+
+def test_a_policy_that_raises_or_names_no_method_is_a_problem(folder: Path) -> None:
+    @policy("raises when checked")
+    def raises(context: object, figures: object) -> str:
+        raise ZeroDivisionError
+
+    @policy("dreams when checked")
+    def dreams(context: object, figures: object) -> str:
+        return "telepathy"
+
+    first, second = problems("[pools.a]\npolicy = 'raises when checked'\n[pools.b]\npolicy = 'dreams when checked'\n")
+    assert "raised ZeroDivisionError()" in first
+    assert "named 'telepathy', must be one of" in second
+
+
+def test_a_goal_that_the_curves_do_not_tell_is_a_note(folder: Path, make_curves) -> None:
+    curves = make_curves(fingerprint=collect_fingerprint())
+    publish(Fitted(curves), path=folder / "thresholds.toml", force=True)
+    Path("perfkit.toml").write_text("[pools.ml]\ngoal = 'memory'\n")
+    result = check()
+    assert result.ok
+    assert any("were not measured, so latency decides" in finding.message for finding in result.findings)
