@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
@@ -92,6 +93,9 @@ class Hooks:
     that raises is counted and told once in the log, never raises further, and is removed after a hundred failures in a
     row. One that is slow makes the engine react late, but no decision: `health` says how much time they take.
 
+    Args:
+        log: what every event that is not just for debugging is told first; it counts as no hook.
+
     >>> from perfkit.engine.events import RowsDropped
     >>> hooks = Hooks()
     >>> hook = hooks.add(RowsDropped, lambda event: print(event.message))
@@ -102,7 +106,8 @@ class Hooks:
     False
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[[EngineEvent], object] | None = None) -> None:
+        self._log = log
         self._hooks: tuple[Hook[Any], ...] = ()
         self._changing = threading.RLock()  # a signal's handler may add one, too
         self._made_ns = time.perf_counter_ns()
@@ -139,6 +144,9 @@ class Hooks:
 
     def emit(self, event: EngineEvent) -> None:
         """Call every hook that wants this event. Raises nothing."""
+        if self._log is not None and event.severity != "debug":
+            with contextlib.suppress(Exception):  # a handler of a service's logging may raise
+                self._log(event)
         for hook in self._hooks:
             if isinstance(event, hook.event):
                 hook._call(event)

@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from perfkit.engine import Decision, Engine
+from perfkit.engine import Decision, Engine, Health
 from perfkit.engine.circumstances import STATES
 from perfkit.engine.events import (
     BreakerOpened,
     OutcomesRecorded,
-    PlanCorrected,
     PlanReloaded,
     ReloadRefused,
     RowsDropped,
 )
 from perfkit.journal.turns import Turns
+from perfkit.schema import SIMPLICITY_ORDER
 from perfkit.telemetry.attachment import Attachment
 from perfkit.telemetry.names import BoundedNames
 
@@ -56,8 +56,9 @@ def export_to_opentelemetry(
 
     ``rpc.client.call.duration`` in seconds, by method, pool and, of a failed transfer, ``error.type``; counters
     ``perfkit.decisions`` (by source), ``perfkit.rows.dropped``, ``perfkit.reloads`` and ``perfkit.breaker.openings``;
-    gauges ``perfkit.state``, ``perfkit.breaker.open`` and ``perfkit.calibration.factor``. Attributes never hold a
-    session or a decision; beyond 100 pools or 50 methods the rest are ``other``.
+    gauges ``perfkit.state``, ``perfkit.breaker.open``, ``perfkit.calibration.factor``, ``perfkit.rows.waiting`` and
+    ``perfkit.hooks.time_share``. Attributes never hold a session or a decision; beyond 100 pools or 50 methods the rest
+    are ``other``.
 
     What is recorded is counted, in the engine's thread: a decision that nobody records appears nowhere, and a failed
     transfer without a latency is counted, but has no duration.
@@ -128,8 +129,6 @@ class _Exporter:
         self._most = most_durations_per_s
         self._pools, self._methods = BoundedNames(_MOST_POOLS, "other"), BoundedNames(_MOST_METHODS, "other")
         self._errors = BoundedNames(_MOST_ERRORS, "_OTHER")
-        self._factors: dict[tuple[str, str], float] = {}
-        self._version = engine.health().version
         self._last_ns = 0
         self._duration = meter.create_histogram(
             "rpc.client.call.duration",
@@ -149,18 +148,21 @@ class _Exporter:
             ("perfkit.state", self._observe_state, "1 for what the host has left now, 0 for every other state."),
             ("perfkit.breaker.open", self._observe_breakers, "1 for a method that is left alone, 0 for the others."),
             ("perfkit.calibration.factor", self._observe_factors, "Actual over predicted time, where corrected."),
+            ("perfkit.hooks.time_share", self._observe_hooks, "Share of the engine's life spent in functions of on()."),
         )
         for name, observe, description in gauges:
             meter.create_observable_gauge(name, [observe], "1", description)
+        meter.create_observable_gauge(
+            "perfkit.rows.waiting", [self._observe_rows], "{row}", "Recorded rows on their way to the journal."
+        )
 
     def attach(self, engine: Engine) -> Attachment:
         """Listen to the engine."""
         hooks = (
             engine.on(OutcomesRecorded, self._on_outcomes),
-            engine.on(PlanCorrected, self._on_correction),
             engine.on(BreakerOpened, self._on_breaker),
             engine.on(RowsDropped, lambda event: self._dropped.add(event.rows)),
-            engine.on(PlanReloaded, self._on_reload),
+            engine.on(PlanReloaded, lambda event: self._reloads.add(1, {"perfkit.result": "accepted"})),
             engine.on(ReloadRefused, lambda event: self._reloads.add(1, {"perfkit.result": "refused"})),
         )
         return Attachment([*(hook.remove for hook in hooks), self._fall_silent])
@@ -194,41 +196,45 @@ class _Exporter:
             return timed
         return [timed[int(index * len(timed) / most)] for index in range(most)]
 
-    def _on_correction(self, event: PlanCorrected) -> None:
-        self._factors[self._pools[event.pool], self._methods[event.method]] = event.after
-
     def _on_breaker(self, event: BreakerOpened) -> None:
         self._openings.add(1, {"perfkit.method": self._methods[event.method]})
 
-    def _on_reload(self, event: PlanReloaded) -> None:
-        if event.version != self._version:  # other curves: what was learned was about the earlier ones
-            self._factors.clear()
-        self._version = event.version
-        self._reloads.add(1, {"perfkit.result": "accepted"})
-
-    def _now(self) -> Decision | None:
-        """Any decision: it tells what holds now."""
+    def _health(self) -> Health | None:
         engine = self._engine() if self._engine is not None else None
-        return None if engine is None else engine.decide(0)
+        return None if engine is None else engine.health()
 
     def _observe_state(self, options: CallbackOptions) -> Iterable[Observation]:
-        now = self._now()
-        states = () if now is None else STATES
-        return [_observation(float(now is not None and now.state == one), {"perfkit.state": one}) for one in states]
+        if (health := self._health()) is None:
+            return []
+        return [_observation(float(health.state == one), {"perfkit.state": one}) for one in STATES]
 
     def _observe_breakers(self, options: CallbackOptions) -> Iterable[Observation]:
-        now = self._now()
-        if now is None:
+        if (health := self._health()) is None:
             return []
-        opened, context = now.cell.circumstances.open_methods, now.cell.context
-        methods = sorted({*context.available, *opened})
+        opened = {one.method for one in health.breakers if one.state != "closed"}
+        methods = dict.fromkeys((*SIMPLICITY_ORDER, *sorted(opened)))
         return [_observation(float(one in opened), {"perfkit.method": self._methods[one]}) for one in methods]
 
     def _observe_factors(self, options: CallbackOptions) -> Iterable[Observation]:
-        factors = list(self._factors.items()) if self._now() is not None else []
+        if (health := self._health()) is None:
+            return []
+        found = {
+            (self._pools[pool], self._methods[method]): factor
+            for pool, factors in health.corrections.items()
+            for method, factor in factors.items()
+        }
         return [
-            _observation(factor, {"perfkit.pool": pool, "perfkit.method": method}) for (pool, method), factor in factors
+            _observation(factor, {"perfkit.pool": pool, "perfkit.method": method})
+            for (pool, method), factor in found.items()
         ]
+
+    def _observe_rows(self, options: CallbackOptions) -> Iterable[Observation]:
+        health = self._health()
+        return [] if health is None or health.recorder is None else [_observation(health.recorder.buffered, {})]
+
+    def _observe_hooks(self, options: CallbackOptions) -> Iterable[Observation]:
+        health = self._health()
+        return [] if health is None or health.hooks is None else [_observation(health.hooks.time_share, {})]
 
 
 def _attributes(series: _Series) -> dict[str, str]:

@@ -17,6 +17,8 @@ def log_to(
 ) -> Attachment:
     """Write what happens in an engine to a logger of your own, beside `perfkit.engine`, where it is written anyway.
 
+    A handler of the root logger gets both; `logging.getLogger("perfkit.engine").disabled = True` leaves this one alone.
+
     Every event but the batches of outcomes becomes a record: those that people should know of as warnings, reloads as
     info, what sessions and exploration do as debug. Records carry the event's fields: `perfkit_event` (all of them, as
     plain data), `perfkit_name`, `perfkit_subject` and `perfkit_severity`.

@@ -15,9 +15,7 @@ __all__ = ["CURRENT", "open_plan"]
 
 CURRENT = "current"
 _VERSION = re.compile(r"v(\d{1,9})")
-_ALLOWED = (
-    "a perfkit.toml, a thresholds.toml, a folder with both, a version such as v7, or 'current' for what holds"
-)
+_ALLOWED = "a perfkit.toml, a thresholds.toml, a folder with both, a version such as v7, or 'current' for what holds"
 
 
 def open_plan(what: str | Path | Engine, settings: str | Path = "perfkit.toml") -> Engine:

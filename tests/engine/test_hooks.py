@@ -167,10 +167,12 @@ def test_the_log_has_a_limit_and_says_what_it_left_out(caplog) -> None:
 
 
 def test_an_engine_logs_warnings_for_what_people_should_know_and_info_for_reloads(caplog) -> None:
-    log = EventLog(logging.getLogger(ENGINE_LOGGER))
-    with caplog.at_level(logging.INFO, ENGINE_LOGGER):
+    hooks = Hooks(EventLog(logging.getLogger(ENGINE_LOGGER)))
+    with caplog.at_level(logging.DEBUG, ENGINE_LOGGER):
         for event in EXAMPLES:
-            log(event)
+            hooks.emit(event)
+    assert hooks.health().hooks == 0
+    assert not any(map(hooks.wants, EVENTS))
     levels = {record.perfkit_name: record.levelname for record in caplog.records}
     assert levels == {
         "state changed": "WARNING",

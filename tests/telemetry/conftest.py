@@ -11,7 +11,7 @@ class Emitting(Engine):
     """An engine whose events a test can make."""
 
     def emit(self, event) -> None:
-        self._control.hooks.emit(event)
+        self._control.feedback.hooks.emit(event)
 
 
 @pytest.fixture

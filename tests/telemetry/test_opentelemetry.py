@@ -19,7 +19,6 @@ from perfkit.engine import Engine
 from perfkit.engine.events import (
     BreakerOpened,
     OutcomesRecorded,
-    PlanCorrected,
     PlanReloaded,
     ReloadRefused,
     RowsDropped,
@@ -102,17 +101,46 @@ def test_decisions_are_counted_by_source_and_what_happens_is_counted(engine, met
     assert sum(point.count for point in found["rpc.client.call.duration"].values()) == 5
 
 
-def test_gauges_tell_what_holds_now(engine, metrics) -> None:
+def test_gauges_tell_what_holds_now(engine, metrics, monkeypatch) -> None:
     export_to_opentelemetry(engine, metrics.provider)
-    engine.emit(PlanCorrected("ml", "shm_pool", 1.0, 1.34))
     found = metrics.read()
     states = {dict(attributes)["perfkit.state"]: value for attributes, value in found["perfkit.state"].items()}
     assert states == {name: float(name == "normal") for name in states}
     assert len(states) == 5
-    assert found["perfkit.breaker.open"][frozenset({("perfkit.method", "uds")})] == 0
-    assert list(found["perfkit.calibration.factor"].values()) == [1.34]
-    engine.emit(PlanReloaded(2, 8))
-    assert "perfkit.calibration.factor" not in metrics.read()
+    assert set(found["perfkit.breaker.open"].values()) == {0}
+    assert "perfkit.calibration.factor" not in found
+    assert found["perfkit.rows.waiting"] == {frozenset(): 0}
+    now = replace(engine.health(), state="arena_low", corrections={"ml": {"shm_pool": 1.34}})
+    monkeypatch.setattr(Engine, "health", lambda self: now)
+    found = metrics.read()
+    assert found["perfkit.state"][frozenset({("perfkit.state", "arena_low")})] == 1
+    assert found["perfkit.calibration.factor"] == {
+        frozenset({("perfkit.pool", "ml"), ("perfkit.method", "shm_pool")}): 1.34
+    }
+
+
+def test_a_service_that_records_is_seen_in_its_metrics(tmp_path, metrics, wait_until) -> None:
+    """The whole way: an engine with its thread, outcomes, a method that fails, a file that changes."""
+    settings = tmp_path / "perfkit.toml"
+    settings.write_text("[breaker]\nfailures = 3\n")
+    with Engine.load(settings) as engine:
+        export_to_opentelemetry(engine, metrics.provider)
+        small, large = engine.decide(1024), engine.decide(2**30)
+        for _ in range(50):
+            engine.record(small, 1024, 20_000, session="user-17")
+        for _ in range(3):
+            engine.record(large, 2**30, 0, ok=False, error=ConnectionError())
+        wait_until(lambda: engine.decide(2**30).method != large.method)
+        settings.write_text("[breaker]\nfailures = 4\n")
+        wait_until(lambda: engine.generation > 1)
+        wait_until(lambda: "perfkit.reloads" in metrics.read())
+        assert engine.explain(small.id, 1024).decision.method == small.method
+    found = metrics.read()
+    counts = {dict(attributes)["perfkit.method"]: value for attributes, value in found["perfkit.decisions"].items()}
+    assert counts == {small.method: 50, large.method: 3}
+    assert sum(point.count for point in found["rpc.client.call.duration"].values()) == 50
+    assert found["perfkit.breaker.openings"] == {frozenset({("perfkit.method", large.method)}): 1}
+    assert found["perfkit.hooks.time_share"][frozenset()] > 0
 
 
 def test_pools_methods_and_errors_are_bounded_and_no_session_or_id_gets_out(engine, metrics) -> None:

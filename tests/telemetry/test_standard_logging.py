@@ -18,14 +18,11 @@ def test_events_become_records_with_their_fields_until_it_is_removed(engine, cap
         attached.remove()
         attached.remove()
         engine.emit(PlanReloaded(3, 9))
-    assert [(record.name, record.levelname) for record in caplog.records] == [
-        ("service.transfers", "WARNING"),
-        ("service.transfers", "INFO"),
-        ("service.transfers", "DEBUG"),
-    ]
-    assert caplog.records[0].getMessage() == "state normal → arena_low: 85 % of the arena in use"
-    assert caplog.records[0].perfkit_event["after"] == "arena_low"
-    assert caplog.records[1].perfkit_name == "plan reloaded"
+    records = [record for record in caplog.records if record.name == "service.transfers"]
+    assert [record.levelname for record in records] == ["WARNING", "INFO", "DEBUG"]
+    assert records[0].getMessage() == "state normal → arena_low: 85 % of the arena in use"
+    assert records[0].perfkit_event["after"] == "arena_low"
+    assert records[1].perfkit_name == "plan reloaded"
 
 
 def test_a_limit_holds_for_each_method_and_a_logger_can_be_given_itself(engine, caplog) -> None:
@@ -34,4 +31,5 @@ def test_a_limit_holds_for_each_method_and_a_logger_can_be_given_itself(engine, 
         for method in ("uds", "shm_pool"):
             for _ in range(4):
                 engine.emit(BreakerOpened(method, 5, 60 * 10**9))
-    assert [record.perfkit_subject for record in caplog.records] == ["uds", "uds", "shm_pool", "shm_pool"]
+    subjects = [record.perfkit_subject for record in caplog.records if record.name == "limited"]
+    assert subjects == ["uds", "uds", "shm_pool", "shm_pool"]
