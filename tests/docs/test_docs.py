@@ -101,6 +101,9 @@ def test_the_tutorial_says_what_its_notebook_says() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and page != TUTORIAL], ids=page_id)
 def test_python_on_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for shown in blocks(page, "toml"):
+        if shown.startswith("# perfkit.toml\n"):
+            Path("perfkit.toml").write_text(shown)
     namespace: dict[str, object] = {"__name__": "documentation"}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
