@@ -1,9 +1,9 @@
 """Kill writers and drainers at random moments; then count: `python tests/chaos/harness.py --rounds 200 [--json]`.
 
 Every round forks two writers, one or two drainers and sometimes a reader on one journal and one lake, kills some of
-them with SIGKILL after a random time, and lets the others finish. Writers append batches and offer single rows; what
-they are about to do and what they have done is noted in a shared page, so that it is known after a kill. In the end
-everything is drained, and:
+them with SIGKILL after a random time, and lets the others finish. Writers append batches and offer single rows, or
+record outcomes from several threads as a service does; what they are about to do and what they have done is noted in a
+shared page, so that it is known after a kill. In the end everything is drained, and:
 
 * every row of an append that returned is in the lake, once, with the values that it was given;
 * an append that did not return is in the lake whole or not at all;
@@ -28,6 +28,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import defaultdict
@@ -41,6 +42,9 @@ import numpy as np
 import pandas  # noqa: F401
 import pyarrow as pa
 
+from perfkit.config.engine_settings import RecorderSettings
+from perfkit.engine import Engine
+from perfkit.engine.recording import Recorder
 from perfkit.errors import JournalError, LakeError
 from perfkit.journal import open_journal
 from perfkit.journal.reading import list_slots
@@ -109,8 +113,51 @@ def fork(place: Place, work: Callable[[], None]) -> int:
 
 
 def write(place: Place, seed: int) -> None:
-    """Append and offer until told to stop, or killed."""
+    """Hand rows in until told to stop, or killed."""
     chance = random.Random(seed)
+    if chance.random() < 0.4:
+        record(place, chance)
+    else:
+        append_and_offer(place, chance)
+
+
+def record(place: Place, chance: random.Random) -> None:
+    """Record outcomes from threads of which some end meanwhile; small buffers drop the oldest."""
+    settings = RecorderSettings(
+        buffer_rows=chance.choice((20, 10_000)), flush_interval_ns=20_000_000, decision_share=0.0
+    )
+    decision = Engine.load(place.folder / "no-such-file.toml", background=False).decide(0)
+    recorder = Recorder(settings, journal_folder(place.lake))
+    assert recorder.start()
+    journal = recorder._journal
+    assert journal is not None
+    page = shared_page(place.notes / f"{journal.slot}-{journal.epoch}.counts")
+    adding = threading.Lock()
+
+    def work(seed: int) -> None:
+        pace = random.Random(seed)
+        for _ in range(pace.choice((3, 10**9))):
+            if place.stop.exists():
+                return
+            count = pace.randint(1, 60)
+            with adding:  # both numbers are sums over threads
+                page[STARTED] += count
+            for _ in range(count):
+                recorder.record(decision, 0, 2)
+            with adding:
+                page[RETURNED] += count
+            time.sleep(pace.random() * 0.008)
+
+    threads = [threading.Thread(target=work, args=(chance.getrandbits(32),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.close()
+
+
+def append_and_offer(place: Place, chance: random.Random) -> None:
+    """Append batches and offer rows."""
     max_bytes = SMALL_JOURNAL_BYTES if chance.random() < 0.25 else 2**28
     with open_journal(journal_folder(place.lake), max_bytes=max_bytes, flush_interval_s=0.02) as journal:
         name = f"{journal.slot}-{journal.epoch}"
@@ -319,7 +366,7 @@ def to_text(figures: dict[str, Any]) -> str:
         "rows": "rows in the lake",
         "commits": "commits",
         "lost": "buffered rows lost with their process, reported",
-        "dropped": "rows dropped by a full journal, reported",
+        "dropped": "rows dropped by a full journal or buffer, told",
         "missing": "committed rows that are missing",
         "double": "rows that are there twice",
         "torn": "appends of which a part is there",

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import collections
+import math
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from perfkit.engine.recording.rows import Facts, checked_chosen, checked_outcomes
+from perfkit.engine.recording.rows import (
+    OUTCOME_VALUES,
+    Facts,
+    Row,
+    checked_chosen,
+    checked_outcomes,
+    with_moments,
+)
 from perfkit.journal.lanes import Lane
 from perfkit.journal.tally import Tally
 
 __all__ = ["Gatherer"]
 
-_ROWS_AT_ONCE = 250
-"""What takes some 100 µs to be taken and checked."""
-_OUTCOME_VALUES = 7
-
-Row = tuple[Any, ...]
+_ROWS_AT_ONCE = 100
+"""What takes some 70 µs to be taken and checked."""
+_MOST_PASSED_OVER = 2.0**62
 
 
 class Gatherer:
     """Empties the lanes of a recorder; called by the engine's thread and by the journal's, whichever comes first.
 
     Args:
-        max_rows: rows of each table that may wait for the journal, and outcomes that may wait for the engine; beyond,
-            the oldest go. What does not reach the journal is counted as dropped.
+        max_rows: rows of each table that may wait for the journal, and outcomes that may wait for the engine, times the
+            most threads there were; beyond, the oldest go. What does not reach the journal is counted as dropped.
         decision_share: share of the outcomes whose decisions are kept as rows of ``decisions``, 0 to 1.
         is_journalled: the journal fetches what is gathered.
     """
@@ -45,16 +51,21 @@ class Gatherer:
         self.last_error = ""
         self._transfers: collections.deque[Row] = collections.deque()
         self._decisions: collections.deque[Row] = collections.deque()
-        self._outcomes: collections.deque[Row] = collections.deque(maxlen=self._max_rows)
+        self._outcomes: collections.deque[Row] = collections.deque()
         self._facts = Facts()
+        self._passed_over = self._draw() if self._decision_share > 0 else 0
 
     def take(self, limit: int, pause: Callable[[], None]) -> list[Row]:
         """Outcomes that were not taken yet, oldest first within a thread."""
         outcomes = self._outcomes
         while len(outcomes) < limit and self._gather(pause):
             pause()
-        with self.lock:
-            return [outcomes.popleft() for _ in range(min(limit, len(outcomes)))]
+        found: list[Row] = []
+        while len(found) < limit and outcomes:
+            with self.lock:
+                found += with_moments(_popped(outcomes, min(_ROWS_AT_ONCE, limit - len(found))))
+            pause()
+        return found
 
     def fetch(self, limit: int, pause: Callable[[], None]) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Rows for the journal, as columns."""
@@ -105,45 +116,60 @@ class Gatherer:
         rows, dropped = lane.fetch(_ROWS_AT_ONCE)
         if dropped:
             self.tally.drop(dropped)
-        if rows:
-            outcomes = [row for row in rows if len(row) == _OUTCOME_VALUES]
-            self._pass_on_chosen([row for row in rows if len(row) != _OUTCOME_VALUES], pause)
-            self._pass_on_outcomes(outcomes, pause)
         if has_ended and not lane.rows and not lane.is_closed:
             self.tally.close_lane(lane)
-        return bool(rows)
+        is_more = bool(rows)
+        if rows:
+            if set(map(len, rows)) != {OUTCOME_VALUES}:
+                self._pass_on_chosen([row for row in rows if len(row) != OUTCOME_VALUES], pause)
+                rows = [row for row in rows if len(row) == OUTCOME_VALUES]
+            self._pass_on_outcomes(rows, pause)
+        return is_more
 
-    def _pass_on_outcomes(self, rows: Sequence[Row], pause: Callable[[], None]) -> None:
+    def _pass_on_outcomes(self, rows: list[Row], pause: Callable[[], None]) -> None:
         if not rows:
             return
         outcomes, wrong = checked_outcomes(rows, pause)
         if wrong:
             self.tally.drop(len(wrong))
             self.failed(wrong)
-        self._outcomes.extend(outcomes)
+        self._keep(self._outcomes, outcomes)
         if not self._is_journalled:
             self.tally.commit(len(outcomes))
             return
-        self._keep(self._transfers, outcomes)
+        self.tally.drop(self._keep(self._transfers, outcomes))
         if self._decision_share > 0:
-            share, chance = self._decision_share, random.random
-            chosen = [(*row[:3], row[4], row[1].rule) for row in outcomes if chance() < share]
-            self.tally.accept(len(chosen))
-            self._keep(self._decisions, chosen)
+            self._sample(outcomes)
 
-    def _pass_on_chosen(self, rows: Sequence[Row], pause: Callable[[], None]) -> None:
+    def _sample(self, outcomes: list[Row]) -> None:
+        """Keep the decisions of a share of the outcomes: with every one, draw how many to pass over."""
+        chosen = []
+        while self._passed_over < len(outcomes):
+            second, decision, payload_bytes, _, session, *_ = outcomes[self._passed_over]
+            chosen.append((second, decision, payload_bytes, session, decision.rule))
+            self._passed_over += 1 + self._draw()
+        self._passed_over -= len(outcomes)
+        if chosen:
+            self.tally.accept(len(chosen))
+            self.tally.drop(self._keep(self._decisions, chosen))
+
+    def _draw(self) -> int:
+        share = self._decision_share
+        return 0 if share >= 1 else int(min(math.log(1 - random.random()) / math.log1p(-share), _MOST_PASSED_OVER))
+
+    def _pass_on_chosen(self, rows: list[Row], pause: Callable[[], None]) -> None:
         if not rows:
             return
         chosen, wrong = checked_chosen(rows, pause)
         if wrong:
             self.tally.drop(len(wrong))
             self.failed(wrong)
-        self._keep(self._decisions, chosen)
+        self.tally.drop(self._keep(self._decisions, chosen))
 
-    def _keep(self, waiting: collections.deque[Row], rows: Sequence[Row]) -> None:
+    def _keep(self, waiting: collections.deque[Row], rows: Sequence[Row]) -> int:
+        """Put rows behind those that wait; how many of the oldest had to go."""
         waiting.extend(rows)
-        if len(waiting) > self._max_rows:
-            self.tally.drop(len(_popped(waiting, len(waiting) - self._max_rows)))
+        return len(_popped(waiting, len(waiting) - self._max_rows * max(1, len(self.tally.lanes))))
 
 
 def _popped(waiting: collections.deque[Row], limit: int) -> list[Row]:

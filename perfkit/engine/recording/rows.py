@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from perfkit.config.source import shown
 from perfkit.engine.decision import Decision
 
-__all__ = ["FACTS_KEPT", "Chosen", "Facts", "Outcome", "checked_chosen", "checked_outcomes"]
+__all__ = ["OUTCOME_VALUES", "Facts", "Outcome", "Row", "checked_chosen", "checked_outcomes", "with_moments"]
 
-FACTS_KEPT = 4096
+Row = tuple[Any, ...]
+
+_FACTS_KEPT = 4096
 _LARGEST = 2**63 - 1
 _NONE = type(None)
+
+
+OUTCOME_VALUES = 7
 
 
 class Outcome(NamedTuple):
@@ -39,51 +44,38 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-class Chosen(NamedTuple):
-    """A decision that is kept with its reason; plain tuples of the same order stand for it."""
-
-    moment_us: int
-    decision: Decision
-    payload_bytes: int
-    session: str | None
-    reason: str
-
-
-def checked_outcomes(
-    rows: Sequence[tuple[Any, ...]], pause: Callable[[], None]
-) -> tuple[Sequence[tuple[Any, ...]], list[str]]:
+def checked_outcomes(rows: list[Row], pause: Callable[[], None]) -> tuple[list[Row], list[str]]:
     """What was recorded as outcomes, and what is wrong with those that cannot be.
 
     Args:
         rows: seconds since 1970, and the arguments of `Recorder.record`, whatever they are.
         pause: called between slow rows.
     """
-    seconds, decisions, sizes, latencies, sessions, oks, errors = zip(*rows, strict=True)
+    _, decisions, sizes, latencies, sessions, oks, errors = zip(*rows, strict=True)
     if (
         set(map(type, decisions)) == {Decision}
-        and set(map(type, sizes)) == {int}
-        and set(map(type, latencies)) == {int}
+        and set(map(type, sizes)) == set(map(type, latencies)) == {int}
         and set(map(type, sessions)) <= {str, _NONE}
         and set(map(type, oks)) == {bool}
         and set(map(type, errors)) <= {str, _NONE}
         and 0 <= min(sizes) <= max(sizes) <= _LARGEST
         and 0 <= min(latencies) <= max(latencies) <= _LARGEST
     ):
-        moments = [int(second * 1e6) for second in seconds]
-        return list(zip(moments, decisions, sizes, latencies, sessions, oks, errors, strict=True)), []
+        return rows, []
     return _one_by_one(rows, _outcome, pause)
 
 
-def checked_chosen(
-    rows: Sequence[tuple[Any, ...]], pause: Callable[[], None]
-) -> tuple[Sequence[tuple[Any, ...]], list[str]]:
+def checked_chosen(rows: list[Row], pause: Callable[[], None]) -> tuple[list[Row], list[str]]:
     """The same for the arguments of `Recorder.record_decision`."""
     return _one_by_one(rows, _chosen, pause)
 
 
-def _one_by_one(
-    rows: Sequence[tuple[Any, ...]], check: Callable[..., tuple[Any, ...]], pause: Callable[[], None]
-) -> tuple[list[tuple[Any, ...]], list[str]]:
+def with_moments(rows: list[Row]) -> list[Row]:
+    """Outcomes with their moment in microseconds."""
+    return [(int(second * 1e6), *rest) for second, *rest in rows]
+
+
+def _one_by_one(rows: list[Row], check: Callable[..., Row], pause: Callable[[], None]) -> tuple[list[Row], list[str]]:
     good, wrong = [], []
     for row in rows:
         try:
@@ -101,18 +93,16 @@ def _said(error: Exception) -> str:
         return type(error).__name__
 
 
-def _outcome(
-    second: float, decision: Any, size: Any, latency: Any, session: Any, ok: Any, error: Any
-) -> tuple[Any, ...]:
+def _outcome(second: float, decision: Any, size: Any, latency: Any, session: Any, ok: Any, error: Any) -> Row:
     ok = bool(ok)
     latency_ns = 0 if latency is None and not ok else _whole("latency_ns", latency)
-    known = (_decision(decision), _whole("payload_bytes", size), latency_ns, _session(session), ok, _error(error))
-    return (int(second * 1e6), *known)
+    size_bytes = _whole("payload_bytes", size)
+    return (second, _decision(decision), size_bytes, latency_ns, _session(session), ok, _error(error))
 
 
-def _chosen(second: float, decision: Any, size: Any, session: Any, reason: Any) -> tuple[Any, ...]:
-    known = (_decision(decision), _whole("payload_bytes", size), _session(session), _text("reason", reason))
-    return (int(second * 1e6), *known)
+def _chosen(second: float, decision: Any, size: Any, session: Any, reason: Any) -> Row:
+    size_bytes = _whole("payload_bytes", size)
+    return (second, _decision(decision), size_bytes, _session(session), _text("reason", reason))
 
 
 def _decision(value: Any) -> Decision:
@@ -152,8 +142,6 @@ def _text(name: str, value: Any) -> str:
 class Facts:
     """What the journal's rows say of a decision, looked up once per decision."""
 
-    _OUTCOME = ("signalling", "placement", "in_flight", "pool", "kind", "format", "compression")
-
     def __init__(self) -> None:
         self._known: dict[int, tuple[Decision, dict[str, Any]]] = {}
 
@@ -161,16 +149,16 @@ class Facts:
         """Columns that `transfers` and `decisions` share, and ``placement`` and ``goal``."""
         known = self._known.get(id(decision))
         if known is None:
-            if len(self._known) >= FACTS_KEPT:
+            if len(self._known) >= _FACTS_KEPT:
                 self._known.clear()
             known = self._known[id(decision)] = (decision, _facts(decision))  # keeps it, and so its id
         return known[1]
 
-    def transfers(self, rows: Sequence[tuple[Any, ...]], pause: Callable[[], None]) -> dict[str, Any]:
+    def transfers(self, rows: list[Row], pause: Callable[[], None]) -> dict[str, Any]:
         """Outcomes as columns of `transfers`."""
-        moments, decisions, sizes, latencies, sessions, oks, errors = map(list, zip(*rows, strict=True))
+        seconds, decisions, sizes, latencies, sessions, oks, errors = map(list, zip(*rows, strict=True))
         columns = {
-            "observed_at": moments,
+            "observed_at": [int(second * 1e6) for second in seconds],
             "source": "service",
             "stage": "whole",
             "payload_bytes": sizes,
@@ -182,11 +170,11 @@ class Facts:
         pause()
         return {**columns, **self._columns(decisions, _TRANSFER_FACTS, pause)}
 
-    def decisions(self, rows: Sequence[tuple[Any, ...]], pause: Callable[[], None]) -> dict[str, Any]:
+    def decisions(self, rows: list[Row], pause: Callable[[], None]) -> dict[str, Any]:
         """Decisions as columns of `decisions`."""
-        moments, decisions, sizes, sessions, reasons = map(list, zip(*rows, strict=True))
+        seconds, decisions, sizes, sessions, reasons = map(list, zip(*rows, strict=True))
         columns = {
-            "decided_at": moments,
+            "decided_at": [int(second * 1e6) for second in seconds],
             "payload_bytes": sizes,
             "session": [session or "" for session in sessions],
             "reason": reasons,
@@ -194,19 +182,15 @@ class Facts:
         pause()
         return {**columns, **self._columns(decisions, _DECISION_FACTS, pause)}
 
-    def _columns(
-        self, decisions: Sequence[Decision], names: Sequence[str], pause: Callable[[], None]
-    ) -> dict[str, Any]:
-        different = {id(decision): decision for decision in decisions}
-        facts = {key: self.of(decision) for key, decision in different.items()}
+    def _columns(self, decisions: list[Decision], names: tuple[str, ...], pause: Callable[[], None]) -> dict[str, Any]:
+        keys = list(map(id, decisions))
+        facts = {key: self.of(decision) for key, decision in dict(zip(keys, decisions, strict=True)).items()}
         pause()
         columns: dict[str, Any] = {}
-        keys = list(map(id, decisions))
         for name in names:
             values = {key: one[name] for key, one in facts.items()}
-            one_for_all = next(iter(values.values()))
-            is_same = all(value == one_for_all for value in values.values())
-            columns[name] = one_for_all if is_same else [values[key] for key in keys]
+            is_same = len(set(values.values())) == 1
+            columns[name] = next(iter(values.values())) if is_same else list(map(values.__getitem__, keys))
             pause()
         return columns
 
