@@ -10,14 +10,19 @@ from collections.abc import Mapping
 __all__ = ["Place", "find_places", "line_and_column", "offset_in_text"]
 
 _TRIVIA = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
-_BLANKS = re.compile(r"[ \t]*")
-_KEY_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_NAME = rf"[ \t]*({_PART}(?:[ \t]*\.[ \t]*{_PART})*)[ \t]*"
+_KEY_PART = re.compile(_PART)
+_ASSIGNMENT = re.compile(rf"{_NAME}=[ \t]*")
+_HEADER = re.compile(rf"\[{_NAME}\]")
+_LIST_HEADER = re.compile(rf"\[\[{_NAME}\]\]")
 _SCALAR = re.compile(
     r'''"""(?:\\.|[^\\])*?""""{0,2}'''
     r"""|'''.*?''''{0,2}"""
     r"""|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^,\]}#\n]+""",
     re.DOTALL,
 )
+_COMMA = re.compile(",")
 _ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _LINE_ENDING_BACKSLASH = re.compile(r"\\[ \t]*\n[ \t\n]*")
 
@@ -110,26 +115,22 @@ class _Scan:
 
     def _header(self) -> str:
         start = self._offset
-        brackets = 2 if self._text.startswith("[[", start) else 1
-        self._offset += brackets
-        parts = self._key_parts()
+        is_list = self._text.startswith("[[", start)
+        parts = self._key_parts(_LIST_HEADER if is_list else _HEADER)
         name = ""
         for number, part in enumerate(parts, start=1):
             name = f"{name}.{part}".lstrip(".")
             self._note(name, Place(start))
-            if number == len(parts) and brackets == 2:
+            if number == len(parts) and is_list:
                 self._elements[name] = self._elements.get(name, 0) + 1
             if name in self._elements:
                 name = f"{name}[{self._elements[name]}]"
                 self._note(name, Place(start))
-        self._expect("]" * brackets)
         return name
 
     def _assignment(self, table: str) -> None:
         start = self._offset
-        parts = self._key_parts()
-        self._expect("=")
-        self._skip(_BLANKS)
+        parts = self._key_parts(_ASSIGNMENT)
         name = table
         for part in parts[:-1]:
             name = f"{name}.{part}".lstrip(".")
@@ -169,19 +170,13 @@ class _Scan:
     def _separator(self, end: str) -> None:
         self._skip(_TRIVIA)
         if not self._text.startswith(end, self._offset):
-            self._expect(",")
+            self._take(_COMMA)
             self._skip(_TRIVIA)
 
-    def _key_parts(self) -> list[str]:
-        parts = []
-        while True:
-            self._skip(_BLANKS)
-            part = self._take(_KEY_PART)
-            parts.append(part[1:-1] if part[0] in "\"'" else part)
-            self._skip(_BLANKS)
-            if not self._text.startswith(".", self._offset):
-                return parts
-            self._offset += 1
+    def _key_parts(self, pattern: re.Pattern[str]) -> list[str]:
+        name = self._take(pattern)[1]
+        parts = _KEY_PART.findall(name)
+        return [part[1:-1] if part[0] in "\"'" else part for part in parts]
 
     def _note(self, name: str, place: Place) -> None:
         self.places.setdefault(name, place)
@@ -192,14 +187,9 @@ class _Scan:
         match = pattern.match(self._text, self._offset)
         self._offset = match.end() if match else self._offset
 
-    def _take(self, pattern: re.Pattern[str]) -> str:
+    def _take(self, pattern: re.Pattern[str]) -> re.Match[str]:
         match = pattern.match(self._text, self._offset)
         if match is None:
             raise _NotUnderstoodError
         self._offset = match.end()
-        return match.group()
-
-    def _expect(self, word: str) -> None:
-        if not self._text.startswith(word, self._offset):
-            raise _NotUnderstoodError
-        self._offset += len(word)
+        return match
