@@ -71,11 +71,12 @@ class Breakers:
         self._settings = settings
         self._clock = clock
         self._lock = threading.RLock()  # reentrant: a signal's handler may record, too
-        self._by_method: dict[str, _Breaker] = {}
+        self.failing: dict[str, _Breaker] = {}
+        """Methods that failed since their last success: while it is empty, a success has nothing to tell."""
 
     def is_clean(self, method: str) -> bool:
         """Whether a success of the method has nothing to change: it never failed, or succeeded since."""
-        return method not in self._by_method
+        return method not in self.failing
 
     def record_failure(self, method: str, error: str | None = None) -> bool:
         """Count a failed transfer.
@@ -88,9 +89,9 @@ class Breakers:
             Whether the breaker opened now, so that the methods to leave alone have changed.
         """
         with self._lock:
-            breaker = self._by_method.get(method)
+            breaker = self.failing.get(method)
             if breaker is None:
-                breaker = self._by_method[method] = _Breaker()
+                breaker = self.failing[method] = _Breaker()
             breaker.failures += 1
             breaker.error = error or ""
             now = self._clock()
@@ -111,11 +112,11 @@ class Breakers:
             Whether the breaker closed now, so that the methods to leave alone have changed.
         """
         with self._lock:
-            breaker = self._by_method.get(method)
+            breaker = self.failing.get(method)
             if breaker is None or self._state(breaker, self._clock()) == OPEN:
                 return False
             was_open = breaker.is_open
-            del self._by_method[method]
+            del self.failing[method]
             return was_open
 
     def open_methods(self, available: Collection[str] | None = None) -> frozenset[str]:
@@ -127,7 +128,7 @@ class Breakers:
                 default nothing is held back, and whoever excludes the methods must keep one.
         """
         with self._lock:
-            opened = {name: breaker.wait_from for name, breaker in self._by_method.items() if breaker.is_open}
+            opened = {name: breaker.wait_from for name, breaker in self.failing.items() if breaker.is_open}
         if available is not None and opened and all(name in opened for name in available):
             for name in sorted(available, key=lambda name: opened[name])[:1]:
                 del opened[name]
@@ -137,7 +138,7 @@ class Breakers:
         """Methods whose breaker has been open for long enough: a transfer may try (`take_probe`)."""
         now = self._clock()
         with self._lock:
-            return frozenset(n for n, breaker in self._by_method.items() if self._state(breaker, now) == HALF_OPEN)
+            return frozenset(n for n, breaker in self.failing.items() if self._state(breaker, now) == HALF_OPEN)
 
     def take_probe(self, method: str) -> bool:
         """Ask to be the one transfer that tries a half-open method.
@@ -147,7 +148,7 @@ class Breakers:
             transfer after `open_ns`.
         """
         with self._lock:
-            breaker, now = self._by_method.get(method), self._clock()
+            breaker, now = self.failing.get(method), self._clock()
             if breaker is None or self._state(breaker, now) != HALF_OPEN:
                 return False
             if breaker.probed_at is not None and now - breaker.probed_at < self._settings.open_ns:
@@ -168,7 +169,7 @@ class Breakers:
                     self._left(breaker, now) if breaker.is_open else 0,
                     breaker.opened,
                 )
-                for name, breaker in sorted(self._by_method.items())
+                for name, breaker in sorted(self.failing.items())
             )
 
     def after_fork_in_child(self) -> None:

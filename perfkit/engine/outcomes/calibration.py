@@ -30,8 +30,8 @@ _LEVEL_NEEDED = 9
 _FRESH_NS = 60 * _SECOND_NS
 _FORGOTTEN_NS = 3600 * _SECOND_NS
 _DECAY = 0.98
-_HYSTERESIS = 1.5 * math.log(STEP)
-_ERRORS = 5.0
+_HYSTERESIS = 2 * math.log(STEP)
+_ERRORS = 6.0
 _PRIOR = math.log(1.5)
 _CHANGES_KEPT = 64
 
@@ -81,7 +81,7 @@ class Calibrator:
     """Learns factors from log ratios of actual to predicted latency.
 
     A factor counts from `min_outcomes` of its method on, spread over at least 16 blocks of a second or more; it changes
-    only where the evidence moved by over 7 % and by over five standard errors, and returns to 1 when its method was not
+    only where the evidence moved by over 10 % and by over six standard errors, and returns to 1 when its method was not
     compared with another one for an hour.
 
     Args:
@@ -223,10 +223,9 @@ class Calibrator:
         if not levels:
             return {}
         differences = {pool.reference: Level(0.0, min(level.error for level in levels.values()), reference.n)} | levels
-        common = statistics.median(level.value for level in differences.values())
-        share = 0.5 if len(differences) == 2 else 1.0  # of two methods, each gets half of what they differ in
+        common = _middle([level.value for level in differences.values()])
         return {
-            method: Level(_shrunk(level.value - common, level.error), share * level.error, level.n)
+            method: Level(_shrunk(level.value - common, level.error), level.error, level.n)
             for method, level in differences.items()
         }
 
@@ -271,6 +270,17 @@ def _levels(pool: _Pool) -> dict[str, Level]:
         if ways:
             found[method] = min(ways, key=lambda level: level.error)
     return found
+
+
+def _middle(differences: Sequence[float]) -> float:
+    """The median; of two in the middle, the one nearer to the reference, which differs from itself by 0.
+
+    Of two methods, it is therefore the less used one that is taken to be off its curve, and methods that nobody
+    observed stay where they are beside the other.
+    """
+    ordered = sorted(differences)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else min(ordered[half - 1 : half + 1], key=abs)
 
 
 def _chained(first: Level, second: Level) -> Level:

@@ -24,7 +24,7 @@ class LatencyHistogram:
 
     >>> histogram = LatencyHistogram()
     >>> for latency_ns in (10_000, 10_000, 90_000, 90_000, 90_000, 90_000, 90_000, 90_000):
-    ...     histogram.add(latency_ns)
+    ...     _ = histogram.add(latency_ns)
     >>> round(histogram.quantile(0.5), -3), histogram.quantile(0.99)
     (90000.0, None)
     """
@@ -38,9 +38,10 @@ class LatencyHistogram:
         self.latency_sum_ns = 0.0
         self.maximum_ns = 0.0
 
-    def add(self, latency_ns: float) -> None:
-        """Count one latency, above 0."""
-        bucket = math.ceil(math.log(latency_ns) * _SCALE)
+    def add(self, latency_ns: float) -> float:
+        """Count one latency, above 0; return its natural logarithm, which others need, too."""
+        logarithm = math.log(latency_ns)
+        bucket = math.ceil(logarithm * _SCALE)
         index = bucket - self._first
         if not 0 <= index < len(self._counts):
             index = self._make_room(bucket)
@@ -49,6 +50,7 @@ class LatencyHistogram:
         self.latency_sum_ns += latency_ns
         if latency_ns > self.maximum_ns:
             self.maximum_ns = latency_ns
+        return logarithm
 
     def merge(self, other: LatencyHistogram) -> None:
         """Add what another one counted."""

@@ -20,7 +20,10 @@ _STRATA_KEPT = 5_000
 _GENERATION_NS = 3600 * 10**9
 _Z = 1.96
 
-Stratum = tuple[str, int, str]  # pool, size class, the plan's method
+Halves = tuple["Sums", "Sums"]
+"""What a method took, in either half of the transfers."""
+
+Stratum = tuple[str, str, str, int]  # pool, the plan's method, method taken, size class
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Regret:
     """Latency lost against the best method of each size class, as a share of what was spent.
 
     Args:
-        share: estimate; None where too little was explored.
+        share: estimate, 0 or more; None where too little was explored.
         low: lower bound of the 95 % interval, 0 or more.
         high: upper bound.
         n: transfers of methods that the plan did not take.
@@ -44,11 +47,11 @@ class Regret:
     def __str__(self) -> str:
         if self.share is None or self.low is None or self.high is None:
             return f"not enough explored (n = {self.n})"
-        bounds = f"95 % {max(self.low, 0):.1%} to {self.high:.1%}"
-        return f"{max(self.share, 0):.1%} ({bounds}, n = {self.n}, {self.covered:.0%} of the traffic)"
+        bounds = f"95 % {self.low:.1%} to {self.high:.1%}"
+        return f"{self.share:.1%} ({bounds}, n = {self.n}, {self.covered:.0%} of the traffic)"
 
 
-class _Sums:
+class Sums:
     """Weighted sums of log latencies; `n` transfers."""
 
     __slots__ = ("n", "w", "ww", "wwy", "wwyy", "wy")
@@ -66,8 +69,8 @@ class _Sums:
         self.wwy += squared * log_latency
         self.wwyy += squared * log_latency * log_latency
 
-    def merged(self, other: _Sums) -> _Sums:
-        both = _Sums()
+    def merged(self, other: Sums) -> Sums:
+        both = Sums()
         for name in self.__slots__:
             setattr(both, name, getattr(self, name) + getattr(other, name))
         return both
@@ -82,9 +85,6 @@ class _Sums:
         """Of the mean, by the delta method."""
         mean = self.mean
         return max(self.wwyy - 2 * mean * self.wwy + mean * mean * self.ww, 0.0) / (self.w * self.w)
-
-
-Halves = dict[tuple[str, int], _Sums]  # by method, and half of the data: 0 or 1
 
 
 class Explored:
@@ -105,8 +105,17 @@ class Explored:
         self._before: dict[Stratum, Halves] = {}
         self._begun_ns: int | None = None
 
+    def begin(self, now_ns: int) -> None:
+        """Before outcomes are added: start the next hour when one is over.
+
+        Args:
+            now_ns: monotonic nanoseconds.
+        """
+        if self._begun_ns is None or now_ns - self._begun_ns >= _GENERATION_NS:
+            self._before, self._now, self._begun_ns = self._now, {}, now_ns
+
     def add(
-        self, pool: str, planned: str, taken: str, payload_bytes: int, latency_ns: float, propensity: float, now_ns: int
+        self, pool: str, planned: str, taken: str, payload_bytes: int, log_latency: float, propensity: float
     ) -> None:
         """Take in one transfer.
 
@@ -115,23 +124,16 @@ class Explored:
             planned: the method that the plan takes when it does not explore.
             taken: the method that was taken.
             payload_bytes: size of the payload.
-            latency_ns: what it took, above 0.
+            log_latency: natural logarithm of what it took.
             propensity: probability with which this method was taken, above 0 and below 1.
-            now_ns: monotonic nanoseconds.
         """
-        if self._begun_ns is None or now_ns - self._begun_ns >= _GENERATION_NS:
-            self._before, self._now, self._begun_ns = self._now, {}, now_ns
-        stratum = (pool, payload_bytes.bit_length(), planned)
+        stratum = (pool, planned, taken, payload_bytes.bit_length())
         halves = self._now.get(stratum)
         if halves is None:
             if len(self._now) >= _STRATA_KEPT:
                 return
-            halves = self._now[stratum] = {}
-        half = (taken, self._random.getrandbits(1))
-        sums = halves.get(half)
-        if sums is None:
-            sums = halves[half] = _Sums()
-        sums.add(math.log(latency_ns), 1 / propensity)
+            halves = self._now[stratum] = (Sums(), Sums())
+        halves[self._random.getrandbits(1)].add(log_latency, 1 / propensity)
 
     def forget(self) -> None:
         """Forget everything."""
@@ -139,61 +141,65 @@ class Explored:
 
     def regret(self) -> dict[str, Regret]:
         """The regret of each pool that explored."""
-        merged: dict[Stratum, Halves] = {}
-        for stratum, halves in (*self._before.items(), *self._now.items()):
-            known = merged.setdefault(stratum, {})
-            for half, sums in halves.items():
-                known[half] = known[half].merged(sums) if half in known else sums
-        by_pool: dict[str, list[tuple[str, Halves]]] = {}
-        for (pool, _, planned), halves in merged.items():
-            by_pool.setdefault(pool, []).append((planned, halves))
+        merged: dict[tuple[str, str, int], dict[str, Halves]] = {}
+        for (pool, planned, taken, size_class), (first, second) in (*self._before.items(), *self._now.items()):
+            methods = merged.setdefault((pool, planned, size_class), {})
+            known = methods.get(taken, (Sums(), Sums()))
+            methods[taken] = (known[0].merged(first), known[1].merged(second))
+        by_pool: dict[str, list[tuple[str, dict[str, Halves]]]] = {}
+        for (pool, planned, _), methods in merged.items():
+            by_pool.setdefault(pool, []).append((planned, methods))
         return {pool: _regret(strata) for pool, strata in sorted(by_pool.items())}
 
 
-def _regret(strata: Iterable[tuple[str, Halves]]) -> Regret:
+def _regret(strata: Iterable[tuple[str, Mapping[str, Halves]]]) -> Regret:
     """Sum up size classes, each with the latency spent in it as its weight."""
-    spent = lost = variance = 0.0
+    spent = lost = most = variance = 0.0
     tried = 0
     transfers = covered = 0.0
-    for planned, halves in strata:
-        here = sum(sums.w for sums in halves.values())
+    for planned, methods in strata:
+        here = sum(sums.w for halves in methods.values() for sums in halves)
         transfers += here
-        tried += sum(sums.n for (method, _), sums in halves.items() if method != planned)
-        compared = _compared(planned, halves)
+        tried += sum(sums.n for method, halves in methods.items() if method != planned for sums in halves)
+        compared = _compared(planned, methods)
         if compared is None:
             continue
-        log_latency, excess, excess_variance = compared
+        log_latency, excess, largest, excess_variance = compared
         covered += here
         cost = here * math.exp(log_latency)
         spent += cost
         lost += cost * -math.expm1(-excess)
+        most += cost * -math.expm1(-largest)
         variance += (cost * math.exp(-excess)) ** 2 * excess_variance
     if not spent:
         return Regret(None, None, None, tried, 0.0)
-    share, half_width = lost / spent, _Z * math.sqrt(variance) / spent
-    return Regret(share, share - half_width, share + half_width, tried, covered / transfers)
+    half_width = _Z * math.sqrt(variance) / spent
+    share, high = max(lost / spent, 0.0), max(lost, most) / spent + half_width
+    return Regret(share, max(lost / spent - half_width, 0.0), high, tried, covered / transfers)
 
 
-def _compared(planned: str, halves: Mapping[tuple[str, int], _Sums]) -> tuple[float, float, float] | None:
+def _compared(planned: str, methods: Mapping[str, Halves]) -> tuple[float, float, float, float] | None:
     """Compare the plan's method with the best one in a size class.
 
     The best is found in one half of the transfers and its cost taken from the other, and the other way round: a method
-    that looks best by luck in one half does not in the other, so luck is not counted as regret.
+    that looks best by luck in one half does not in the other, so luck is not counted as regret. That errs low where two
+    are close and the worse of them is found; what looks best in all transfers errs high, so the upper bound uses it.
 
     Returns:
-        Mean log latency of the plan's method, its excess over the best, and the variance of that; or None.
+        Mean log latency of the plan's method, its excess over the best, the same over what looks best in all transfers,
+        and the variance of the excess; None where there is too little to compare.
     """
-    names = {name for name, _ in halves}
-    methods = [m for m in names if all((m, half) in halves and halves[m, half].n * 2 >= NEEDED for half in (0, 1))]
-    if planned not in methods or len(methods) < 2:
+    enough = {name: halves for name, halves in sorted(methods.items()) if all(2 * h.n >= NEEDED for h in halves)}
+    if planned not in enough or len(enough) < 2:
         return None
-    taken = halves[planned, 0].merged(halves[planned, 1])
+    taken = enough[planned][0].merged(enough[planned][1])
     excess = variance = 0.0
     for found_in, judged_in in ((0, 1), (1, 0)):
-        best = min(sorted(methods), key=lambda method: halves[method, found_in].mean)
+        best = min(enough, key=lambda method: enough[method][found_in].mean)
         if best != planned:
-            excess += 0.5 * (taken.mean - halves[best, judged_in].mean)
-            variance += 0.25 * halves[best, judged_in].variance
-    others = [halves[m, 0].merged(halves[m, 1]).variance for m in sorted(methods) if m != planned]
+            excess += 0.5 * (taken.mean - enough[best][judged_in].mean)
+            variance += 0.25 * enough[best][judged_in].variance
+    others = [first.merged(second) for name, (first, second) in enough.items() if name != planned]
+    largest = max(taken.mean - min(sums.mean for sums in others), 0.0)
     # Where the plan's method looks best, another may still be a little better: as much as would not have been noticed.
-    return taken.mean, excess, taken.variance + max(variance, min(others))
+    return taken.mean, excess, largest, taken.variance + max(variance, min(sums.variance for sums in others))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perfkit.engine.outcomes.regret import Regret
 from perfkit.tables import ResultTable, plural
-from perfkit.units import format_bytes, format_duration
+from perfkit.units import format_duration
 
 __all__ = ["MethodStatistics", "OutcomeStatistics"]
 
@@ -68,27 +68,34 @@ class OutcomeStatistics:
             (
                 pool,
                 method,
-                _counted(found.n, found.failures),
-                format_bytes(found.payload_bytes),
+                str(found.n),
                 *(_duration(value) for value in (found.p50_ns, found.p99_ns, found.p999_ns)),
-                "–" if found.factor is None else f"{found.factor:.2f}",
-                "–" if found.error_p50 is None else f"{found.error_p50:.2f}",
-                f"{found.correction:.2f}",
+                _factor(found.factor),
+                _factor(found.error_p50),
+                _factor(found.correction),
             )
             for pool, methods in self.methods.items()
             for method, found in methods.items()
         )
-        columns = ("pool", "method", "n", "moved", "p50", "p99", "p99.9", "actual", "error", "fix")
-        notes = (
-            *(f"Regret in pool {pool}: {regret}." for pool, regret in self.regret.items()),
-            *(f"Warning: the curves are too far off to decide in pool {pool}." for pool in self.untrusted_pools),
-        )
+        if not rows:
+            return ResultTable("Outcomes: none was recorded", (), ())
+        columns = ("pool", "method", "n", "p50", "p99", "p99.9", "ratio", "error", "fix")
+        return ResultTable("Outcomes", columns, rows, tuple(self._notes()), align_right=tuple(range(2, len(columns))))
+
+    def _notes(self) -> Iterator[str]:
+        yield "ratio: actual to predicted. error: what a transfer typically differs by beside that."
+        yield "fix: what the plan multiplies the cost by. –: too little data."
+        for pool, methods in self.methods.items():
+            for method, found in methods.items():
+                if found.failures:
+                    failed = plural(found.failures, "transfer")
+                    yield f"Failed in pool {pool}: {failed} by {method}, beside {found.n} that succeeded."
+        for pool, regret in self.regret.items():
+            yield f"Regret in pool {pool}: {regret}."
+        for pool in self.untrusted_pools:
+            yield f"Warning: the curves are too far off to decide in pool {pool}; `perfkit run` measures anew."
         if self.unreadable:
-            notes = (*notes, f"Warning: {plural(self.unreadable, 'outcome')} not recorded as numbers and left out.")
-        if rows:
-            explained = "actual: latency / prediction; error: typical factor beside that; fix: what the plan multiplies"
-            notes = (f"{explained} costs by; –: too little data.", *notes)
-        return ResultTable("Outcomes", columns if rows else (), rows, notes, align_right=tuple(range(2, 10)))
+            yield f"Warning: {plural(self.unreadable, 'outcome')} without readable figures, left out."
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
@@ -109,9 +116,9 @@ class OutcomeStatistics:
         return self.to_table().to_text()
 
 
-def _counted(n: int, failures: int) -> str:
-    return f"{n} + {failures} failed" if failures else str(n)
-
-
 def _duration(value_ns: float | None) -> str:
     return "–" if value_ns is None else format_duration(value_ns)
+
+
+def _factor(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
@@ -25,6 +24,7 @@ OTHER_POOLS = "(other)"
 """The name under which pools are summed up once there are 1 000."""
 
 _POOLS_KEPT = 1_000
+_DECISIONS_KEPT = 4_096
 _SLICE = 32
 _COMPARED = 128
 _COMPARED_EACH = 4
@@ -63,7 +63,7 @@ Outcome = tuple[int, TakenDecision, int, float | None, str | None, bool, str | N
 """What was recorded of a transfer: moment in microseconds, decision, bytes, latency in nanoseconds, session, whether it
 succeeded, and the name of the error."""
 
-Comparable = list[tuple[GoalCell, int, float]]  # cell, payload_bytes, latency_ns
+Sample = list[tuple[GoalCell, int, float]]  # cell, payload_bytes, natural logarithm of the latency
 
 
 class _Counts:
@@ -73,6 +73,20 @@ class _Counts:
         self.failures = 0
         self.payload_bytes = 0
         self.histogram = LatencyHistogram()
+
+
+class _Taken:
+    """What is needed of a decision for each of its outcomes, looked up once."""
+
+    __slots__ = ("cell", "counts", "curves", "decision", "name", "planned", "propensity")
+
+    def __init__(self, decision: TakenDecision, name: tuple[str, str], counts: _Counts) -> None:
+        self.decision = decision  # held, so that no other one takes its id
+        self.name, self.counts, self.cell = name, counts, decision.cell
+        self.curves = None if name[0] == OTHER_POOLS else self.cell.publication.curves
+        self.planned, self.propensity = decision.part.method, decision.propensity
+        if self.propensity >= 1 or self.cell.goal not in _LATENCY_GOALS:
+            self.planned = ""
 
 
 class Outcomes:
@@ -95,6 +109,7 @@ class Outcomes:
         self._lock = threading.RLock()
         self._counts: dict[tuple[str, str], _Counts] = {}
         self._pools: set[str] = set()
+        self._taken: dict[int, _Taken] = {}
         self._predictor = Predictor()
         self._calibrator = Calibrator(settings)
         self._explored = Explored(seed)
@@ -117,10 +132,11 @@ class Outcomes:
             pause: called after each slice of work, of well under 200 microseconds.
         """
         now_ns = self._clock()
-        comparable: dict[tuple[str, str], Comparable] = {}
+        self._explored.begin(now_ns)
+        comparable: dict[tuple[str, str], Sample] = {}
         for start in range(0, len(outcomes), _SLICE):
             with self._lock:
-                self._count(outcomes[start : start + _SLICE], comparable, now_ns)
+                self._count(outcomes[start : start + _SLICE], comparable)
             pause()
         each = max(_COMPARED_EACH, _COMPARED // max(len(comparable), 1))
         ratios: dict[str, dict[str, list[float]]] = {}
@@ -170,53 +186,58 @@ class Outcomes:
         """Make usable in a child what the parent's thread may have held while it forked."""
         self._lock = threading.RLock()
 
-    def _count(self, outcomes: Iterable[Outcome], comparable: dict[tuple[str, str], Comparable], now_ns: int) -> None:
+    def _count(self, outcomes: Iterable[Outcome], comparable: dict[tuple[str, str], Sample]) -> None:
         for outcome in outcomes:
             try:
-                self._count_one(outcome, comparable, now_ns)
+                self._count_one(outcome, comparable)
             except (TypeError, ValueError, AttributeError, OverflowError):  # what a caller recorded may be anything
                 self._unreadable += 1
 
-    def _count_one(self, outcome: Outcome, comparable: dict[tuple[str, str], Comparable], now_ns: int) -> None:
+    def _count_one(self, outcome: Outcome, comparable: dict[tuple[str, str], Sample]) -> None:
         _, decision, payload_bytes, latency_ns, _, ok, _ = outcome
-        cell, method = decision.cell, decision.method
-        name = (cell.context.pool, method)
-        counts = self._counts.get(name)
-        if counts is None:
-            name, counts = self._new_counts(*name)
+        taken = self._taken.get(id(decision)) or self._look_up(decision)
+        counts = taken.counts
         if not ok:
             counts.failures += 1
             return
         if latency_ns is None or not 0 < latency_ns < _LONGEST_NS:
             return
-        counts.histogram.add(latency_ns)
         counts.payload_bytes += payload_bytes
-        if name[0] != OTHER_POOLS and self._is_comparable(cell):
-            rows = comparable.get(name)
-            if rows is None:
-                rows = comparable[name] = []
-            rows.append((cell, payload_bytes, latency_ns))
-            if decision.propensity < 1 and cell.goal in _LATENCY_GOALS:
-                planned, propensity = decision.part.method, decision.propensity
-                self._explored.add(name[0], planned, method, payload_bytes, latency_ns, propensity, now_ns)
+        log_latency = counts.histogram.add(latency_ns)
+        if taken.curves is None or (taken.curves is not self._curves and not self._takes_force(taken.curves)):
+            return
+        rows = comparable.get(taken.name)
+        if rows is None:
+            rows = comparable[taken.name] = []
+        rows.append((taken.cell, payload_bytes, log_latency))
+        if taken.planned:
+            self._explored.add(
+                taken.name[0], taken.planned, taken.name[1], payload_bytes, log_latency, taken.propensity
+            )
 
-    def _new_counts(self, pool: str, method: str) -> tuple[tuple[str, str], _Counts]:
+    def _look_up(self, decision: TakenDecision) -> _Taken:
+        pool = decision.cell.context.pool
         if pool not in self._pools:
             if len(self._pools) >= _POOLS_KEPT:
                 pool = OTHER_POOLS
             else:
                 self._pools.add(pool)
-        return (pool, method), self._counts.setdefault((pool, method), _Counts())
+        name = (pool, decision.method)
+        if len(self._taken) >= _DECISIONS_KEPT:
+            del self._taken[next(iter(self._taken))]
+        taken = self._taken[id(decision)] = _Taken(decision, name, self._counts.setdefault(name, _Counts()))
+        return taken
 
-    def _is_comparable(self, cell: GoalCell) -> bool:
-        """Whether a cell rests on the curves in force; other curves take their place, and what was learned is void."""
-        curves = cell.publication.curves
-        if curves is self._curves:
-            return curves is not None
-        if curves is None or curves is self._retired:
+    def _takes_force(self, curves: CurveSet) -> bool:
+        """Whether curves are those in force: others take the place of those of before, and what was learned is void.
+
+        Decisions of the plan before may still come in; they are not compared any more.
+        """
+        if curves is self._retired:
             return False
         if curves != self._curves:
             self._predictor.clear()
+            self._taken.clear()
             self._calibrator.reset("other curves are in force")
             self._explored.forget()
         self._retired, self._curves = self._curves, curves
@@ -224,10 +245,10 @@ class Outcomes:
 
     def _log_ratios(self, method: str, rows: Iterable[tuple[GoalCell, int, float]]) -> list[float]:
         found = []
-        for cell, payload_bytes, latency_ns in rows:
+        for cell, payload_bytes, log_latency in rows:
             predicted = self._predictor.log_latency(cell, method, payload_bytes)
             if predicted is not None and predicted == predicted:  # not where the curve is not above 0
-                found.append(math.log(latency_ns) - predicted)
+                found.append(log_latency - predicted)
         return found
 
     def _method_statistics(self, pool: str, method: str, correction: float) -> MethodStatistics:
