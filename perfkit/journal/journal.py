@@ -302,11 +302,20 @@ def _close_all() -> None:
         journal.close()
 
 
+_CLOSING_WITH_WORKER: set[int] = set()
+"""The process that has asked for it; a forked child finds its parent's number and asks for itself."""
+
+
 def _close_when_a_worker_ends() -> None:
     """Workers of multiprocessing end without the functions of atexit; it has its own, forgotten at a fork."""
     util = sys.modules.get("multiprocessing.util")
-    if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
+    if (
+        os.getpid() not in _CLOSING_WITH_WORKER
+        and util is not None
+        and sys.modules["multiprocessing.process"].parent_process() is not None
+    ):
         util.Finalize(None, _close_all, exitpriority=0)
+        _CLOSING_WITH_WORKER.add(os.getpid())
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

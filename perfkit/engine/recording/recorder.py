@@ -13,6 +13,7 @@ from typing import Any
 from perfkit.config.engine_settings import RecorderSettings
 from perfkit.engine.decision import Decision
 from perfkit.engine.recording.gathering import Gatherer
+from perfkit.engine.recording.rows import error_name
 from perfkit.engine.recording.statistics import RecorderStatistics
 from perfkit.errors import JournalError
 from perfkit.journal import Journal, open_journal
@@ -20,6 +21,8 @@ from perfkit.journal.lanes import Lane, Token
 from perfkit.journal.turns import Turns
 
 __all__ = ["Recorder"]
+
+_SHORTEST_FLUSH_INTERVAL_S = 1e-3
 
 
 class Recorder:
@@ -63,7 +66,10 @@ class Recorder:
         if is_journalled and journal_folder is not None:
             # Lazy: a service starts whatever its disk says.
             self._journal = open_journal(
-                journal_folder, lazy=True, buffer_rows=max_rows, flush_interval_s=settings.flush_interval_ns / 1e9
+                journal_folder,
+                lazy=True,
+                buffer_rows=max_rows,
+                flush_interval_s=max(settings.flush_interval_ns / 1e9, _SHORTEST_FLUSH_INTERVAL_S),
             )
             self._gatherer.tally = self._journal.attach(self._gatherer)
         _RECORDERS.add(self)
@@ -92,6 +98,8 @@ class Recorder:
                 lane = self._own.lane
             except AttributeError:
                 lane = self._open_lane()
+            if error is not None:
+                error = error_name(error)  # an exception would keep alive what its frames hold: payloads, perhaps
             row = (time(), decision, payload_bytes, latency_ns, session, ok, error)
             try:  # see perfkit.journal.lanes
                 lane.append(row)
@@ -197,6 +205,8 @@ class Recorder:
             lane.forget()
         elif self._journal is not None:
             self._journal.start()
+        if self._call_engine is not None:
+            self._call_engine()  # in a forked child it has no thread before somebody asks
         return lane
 
     def _wake(self) -> None:

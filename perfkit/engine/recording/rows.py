@@ -10,11 +10,20 @@ from typing import Any, NamedTuple
 from perfkit.config.source import shown
 from perfkit.engine.decision import Decision
 
-__all__ = ["OUTCOME_VALUES", "Facts", "Outcome", "Row", "checked_chosen", "checked_outcomes", "with_moments"]
+__all__ = [
+    "OUTCOME_VALUES",
+    "Facts",
+    "Outcome",
+    "Row",
+    "checked_chosen",
+    "checked_outcomes",
+    "error_name",
+    "with_moments",
+]
 
 Row = tuple[Any, ...]
 
-_FACTS_KEPT = 4096
+_FACTS_KEPT = 1024
 _LARGEST = 2**63 - 1
 _NONE = type(None)
 
@@ -97,7 +106,8 @@ def _outcome(second: float, decision: Any, size: Any, latency: Any, session: Any
     ok = bool(ok)
     latency_ns = 0 if latency is None and not ok else _whole("latency_ns", latency)
     size_bytes = _whole("payload_bytes", size)
-    return (second, _decision(decision), size_bytes, latency_ns, _session(session), ok, _error(error))
+    error = error if error is None else _text("error", error)
+    return (second, _decision(decision), size_bytes, latency_ns, _session(session), ok, error)
 
 
 def _chosen(second: float, decision: Any, size: Any, session: Any, reason: Any) -> Row:
@@ -124,12 +134,12 @@ def _session(value: Any) -> str | None:
     return value if value is None else str(value) if isinstance(value, int) else _text("session", value)
 
 
-def _error(value: Any) -> str | None:
-    if isinstance(value, BaseException):
-        return type(value).__name__
-    if isinstance(value, type) and issubclass(value, BaseException):
-        return value.__name__
-    return value if value is None else _text("error", value)
+def error_name(error: Any) -> Any:
+    """The name of an exception, or of its type; anything else stays as it is. Never raises."""
+    kind = type(error)
+    if issubclass(kind, BaseException):
+        return kind.__name__
+    return error.__name__ if issubclass(kind, type) and issubclass(error, BaseException) else error
 
 
 def _text(name: str, value: Any) -> str:

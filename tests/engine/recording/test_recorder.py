@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,6 +319,20 @@ def test_whatever_is_recorded_nothing_is_raised_and_all_is_counted(
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recorder = Recorder(RecorderSettings(decision_share=0.0), tmp_path_factory.mktemp("recorder") / "journal")
     yield recorder
+    recorder.close()
+
+
+def test_an_exception_is_not_kept_alive(decision: Decision) -> None:
+    """Its frames may hold payloads, and rows may wait for long."""
+    recorder = Recorder(RecorderSettings(), None)
+    error = TimeoutError("in 5 s")
+    kept = weakref.ref(error)
+    recorder.record(decision, 4096, 1, ok=False, error=error)
+    recorder.record(decision, 4096, 1, ok=False, error=ConnectionError)
+    del error
+    gc.collect()
+    assert kept() is None
+    assert [Outcome(*row).error for row in recorder.take(10)] == ["TimeoutError", "ConnectionError"]
     recorder.close()
 
 
