@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfkit.config.curves import CurveSet
-from perfkit.engine import Decision, Engine
-from perfkit.engine.costs import Context
-from perfkit.engine.decision import MethodCost
+from perfkit.engine import Engine
+from perfkit.engine.costs import Context, compose, cost_at
 from perfkit.engine.plan import Cell
 from perfkit.engine.plan_diff import bound_cell, plan_name
 from perfkit.errors import InputError
@@ -89,7 +89,7 @@ def dry_run(
         oldest=oldest,
         transfers=sum(row["transfers"] for row in rows),
         payload_bytes=sum(int(row["sum_bytes"]) for row in rows),
-        otherwise=sum(one.otherwise(row) for one, mine in _by_context(compared, rows) for row in mine),
+        otherwise=sum(int(row["otherwise"]) for row in rows),
         changes=tuple(changes),
         effect=_effect(compared, rows),
     )
@@ -125,15 +125,11 @@ class _Compared:
         return self.after if self.after.publication.curves is not None else self.before
 
     def segments(self) -> list[dict[str, Any]]:
-        """Sizes between two edges, as rows to join with."""
-        ends = (*self.edges[1:], _LARGEST_BYTES)
+        """Sizes between two edges, and the method that the old plan names for them, as rows to join with."""
         return [
-            {**self.names, "start_bytes": start, "end_bytes": end} for start, end in zip(self.edges, ends, strict=True)
+            {**self.names, "start_bytes": start, "end_bytes": end, "named": self.before.at(start).method}
+            for start, end in itertools.pairwise((*self.edges, _LARGEST_BYTES))
         ]
-
-    def otherwise(self, row: Mapping[str, Any]) -> int:
-        """Transfers of a row that took another method than the old plan names."""
-        return 0 if row["method"] == self.before.at(row["start_bytes"]).method else int(row["transfers"])
 
     def changes(self, rows: Sequence[Mapping[str, Any]]) -> list[TrafficChange]:
         """The segments of which another method is taken."""
@@ -146,15 +142,7 @@ class _Compared:
         return found
 
     def _change(self, rows: Sequence[Mapping[str, Any]], old: str, new: str, source: str, rule: str) -> TrafficChange:
-        cost = latency = 0.0
-        is_known = True
-        for row in rows:
-            costs = _explained(self.judge, row["mean_bytes"])
-            if old not in costs or new not in costs:
-                is_known = False
-                break
-            cost += row["transfers"] * (costs[new].cost.value - costs[old].cost.value)
-            latency += row["transfers"] * (costs[new].latency.value - costs[old].latency.value)
+        cost, latency = (self._cost_change(rows, old, new, goal) for goal in (self.judge.goal, "latency"))
         return TrafficChange(
             context=self.name,
             start_bytes=min(row["min_bytes"] for row in rows),
@@ -166,8 +154,24 @@ class _Compared:
             transfers=sum(row["transfers"] for row in rows),
             payload_bytes=sum(int(row["sum_bytes"]) for row in rows),
             goal=self.judge.goal,
-            cost_change=cost if is_known else None,
-            latency_change_ns=latency if is_known else None,
+            cost_change=cost,
+            latency_change_ns=latency,
+        )
+
+    def _cost_change(self, rows: Sequence[Mapping[str, Any]], old: str, new: str, goal: str) -> float | None:
+        """What all transfers of some rows cost more with the new method; None where a cost is unknown."""
+        judge = self.judge
+        curves, weights, factors = judge.publication.curves, judge.pool.weights, dict(judge.circumstances.factors)
+        if curves is None:
+            return None
+        before, after = (
+            compose(curves, name, judge.context, goal, weights=weights, factors=factors) for name in (old, new)
+        )
+        if before is None or after is None:
+            return None
+        return math.fsum(
+            row["transfers"] * (cost_at(after, row["mean_bytes"]).value - cost_at(before, row["mean_bytes"]).value)
+            for row in rows
         )
 
 
@@ -193,7 +197,7 @@ def _contexts(lake: Lake, served: ibis.Table) -> list[dict[str, Any]]:
 
 
 def _grouped(lake: Lake, served: ibis.Table, compared: Sequence[_Compared]) -> list[dict[str, Any]]:
-    """Transfers by context, segment, size class and method, counted where they lie: there may be millions."""
+    """Transfers by context, segment and size class, counted where they lie: there may be millions."""
     import ibis
     import pyarrow as pa
 
@@ -202,9 +206,9 @@ def _grouped(lake: Lake, served: ibis.Table, compared: Sequence[_Compared]) -> l
     inside = [served[name] == table[name] for name in _NAMES]
     inside += [served.payload_bytes >= table.start_bytes, served.payload_bytes < table.end_bytes]
     joined = served.select(*_NAMES, "payload_bytes", "method", "observed_at").join(table, inside)
-    joined = joined.select(*_NAMES, "payload_bytes", "method", "observed_at", "start_bytes")
+    joined = joined.select(*_NAMES, "payload_bytes", "method", "observed_at", "start_bytes", "named")
     size_class = (ibis.greatest(joined.payload_bytes, 1).log2() * _CLASSES_PER_DOUBLING).floor().cast("int64")
-    keys = [*_NAMES, "start_bytes", "size_class", "method"]
+    keys = [*_NAMES, "start_bytes", "size_class"]
     rows = joined.mutate(size_class=size_class).group_by(keys)
     counted = rows.aggregate(
         transfers=lambda t: t.count(),
@@ -213,6 +217,7 @@ def _grouped(lake: Lake, served: ibis.Table, compared: Sequence[_Compared]) -> l
         min_bytes=lambda t: t.payload_bytes.min(),
         max_bytes=lambda t: t.payload_bytes.max(),
         oldest=lambda t: t.observed_at.min(),
+        otherwise=lambda t: (t.method != t.named).sum(),
     )
     found: list[dict[str, Any]] = lake.read(counted.order_by(keys)).to_pylist()
     return found
@@ -225,12 +230,6 @@ def _by_context(
     for row in rows:
         found.setdefault(tuple(row[name] for name in _NAMES), []).append(row)
     return [(one, found.get(tuple(one.names[name] for name in _NAMES), [])) for one in compared]
-
-
-def _explained(cell: Cell, payload_bytes: float) -> Mapping[str, MethodCost]:
-    """What every method costs with a plan at a size."""
-    part = cell.at(payload_bytes)
-    return Decision(part.method, "", part.rule, cell, part).explain(payload_bytes).costs
 
 
 def _effect(compared: Sequence[_Compared], rows: Sequence[Mapping[str, Any]]) -> Effect | None:
