@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import random
@@ -16,7 +17,8 @@ from perfkit.engine.background import Background
 from perfkit.engine.compiled import Arms, Conditions, Learned, Names, Plan, Ready, Tables, make_plan, make_ready, named
 from perfkit.engine.costs import Context
 from perfkit.engine.decision import Decision
-from perfkit.engine.hooks import Hooks
+from perfkit.engine.events import PlanReloaded, ReloadRefused
+from perfkit.engine.feedback import Feedback
 from perfkit.engine.loading import Files, Loaded, load_files
 from perfkit.engine.watching import settled
 from perfkit.errors import ConfigError
@@ -55,14 +57,16 @@ class Control:
         self.unknown_names: dict[str, None] = {}
         self.stopped: frozenset[str] = frozenset()
         self.look_error = ""
-        self.hooks = Hooks()
+        self.feedback = Feedback(loaded.settings, _waking(weakref.ref(self)))
         self.background: Background | None = None
+        self._resumed_s: float | None = None
         self.bounds: weakref.WeakSet[Bound] = weakref.WeakSet()
         self.reloading, self.swapping = threading.RLock(), threading.RLock()  # a signal's handler may reload, too
         _CONTROLS.add(self)
 
     def resolve(self, names: Names) -> Ready:
         """What the hot path does for names that it has not met: compile their context, or that of the default."""
+        self._resume()
         tables = self.tables
         context, is_known = self._context(tables.plan, names)
         ready = tables.cells.get(_names(context))
@@ -75,6 +79,7 @@ class Control:
 
     def bind(self, names: Names, available: tuple[str, ...] | None, in_place: bool, in_flight: int) -> Bound:
         """Compile a context, and keep what it is looked up in up to date."""
+        self._resume()
         with self.swapping:
             tables = self.tables
             known, _ = self._context(tables.plan, names)
@@ -85,17 +90,33 @@ class Control:
             self.bounds.add(bound)
             return bound
 
-    def divert(self, decision: Decision, payload_bytes: int) -> Decision:
+    def divert(self, decision: Decision, payload_bytes: int, session: str | None = None) -> Decision:
         """Take another method in the place of a decision's where it may be tried now."""
         if not decision.trials:
             return decision
         trial = decision.trials[int(random() * len(decision.trials))]
+        feedback = self.feedback
+        if trial.decision.source == "probe":
+            if not feedback.breakers.take_probe(trial.decision.method):
+                return decision
+        else:
+            feedback.budget.spend(trial.excess_at(payload_bytes))
+        feedback.explored(trial.decision, decision, payload_bytes, session)
         return trial.decision
 
-    def assign(self, arms: Arms, session: str) -> Ready:
+    def assign(self, arms: Arms, session: str, payload_bytes: int) -> Ready:
         """The variant of a session that the hot path does not know."""
-        index, _ = arms.assigner.assign(session)
-        return arms.ready[index]
+        index, is_first = arms.assigner.assign(session)
+        ready = arms.ready[index]
+        if is_first and index >= 0:
+            self.feedback.exposed(ready[1][bisect_right(ready[0], payload_bytes)], payload_bytes, session)
+        return ready
+
+    def wake(self) -> None:
+        """Look now, and not only when it is time to."""
+        self._resume()
+        if self.background is not None:
+            self.background.wake()
 
     def swap(
         self, plan: Plan | None = None, conditions: Conditions | None = None, pause: Callable[[], None] | None = None
@@ -131,7 +152,7 @@ class Control:
             bound.context, bound.ready = found
 
     def reload(self, pause: Callable[[], None] | None = None) -> None:
-        """Read the files again and put in force what they say; raises nothing, and keeps what was in force if need be."""
+        """Read the files again and put in force what they say. Raises nothing; keeps what was in force if need be."""
         with self.reloading:
             before = self.tables.plan
             files = before.loaded.files
@@ -141,25 +162,41 @@ class Control:
             errors = self._read_again(before, files, pause)
             if errors is None:
                 return
-            if self.tables.plan is not before:
+            after = self.tables.plan
+            if after is not before:
                 self.compile_ns += time.perf_counter_ns() - started_ns
+                self.feedback.use(after.loaded.settings)
+                self.feedback.hooks.emit(
+                    PlanReloaded(after.generation, after.loaded.publication.version, _changes(before, after))
+                )
+            if errors and errors != self.file_errors:  # told once, however often the files are looked at
+                self.feedback.hooks.emit(ReloadRefused(errors))
             self.file_errors, self.signature = errors, signature
             self.failures += len(errors)
 
     def start(self, interval_s: float) -> None:
         """Start the thread that looks every now and then; a thread that runs gets another interval."""
         with self.swapping:
+            self.feedback.open()
             if self.background is None:
                 self.background = Background(self, interval_s)
             else:
                 self.background.interval_s = interval_s
 
+    def _resume(self) -> None:
+        """In a forked child of a process whose engine had a thread: start its own."""
+        if self._resumed_s is not None:
+            interval_s, self._resumed_s = self._resumed_s, None
+            self.start(interval_s)
+
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and write what was recorded."""
+        self._resumed_s = None
         with self.swapping:
             background, self.background = self.background, None
         if background is not None:
             background.stop()  # without the lock: it may be swapping
+        self.feedback.close()
 
     def look(self, has_ended: Callable[[float], bool]) -> None:
         """What the engine's thread does every now and then. Raises nothing.
@@ -169,9 +206,32 @@ class Control:
         """
         try:
             self._look_at_files(has_ended)
+            self.follow(Turns())
         except Exception as error:  # noqa: BLE001 - the thread goes on whatever goes wrong, and health() tells
             self.failures += 1
             self.look_error = f"{type(error).__name__}: {error}"
+
+    def follow(self, pause: Callable[[], None] | None = None) -> None:
+        """Take in what came back since, and put in force what follows from it."""
+        feedback = self.feedback
+        feedback.look_around()
+        feedback.take(pause or (lambda: None))
+        before = self.tables
+        learned, conditions = feedback.learned(before.plan.learned), feedback.conditions(before)
+        if learned is not before.plan.learned:
+            plan = self._following(before.plan, before.plan.loaded, learned)
+            self.swap(plan, conditions, pause)
+            feedback.tell_corrections()
+        elif conditions != before.conditions:
+            self.swap(None, conditions, pause)
+        feedback.tell_breakers(before.conditions, conditions)
+
+    def stop_experiment(self, name: str) -> None:
+        """Take an experiment out of force, whatever the files say, until the engine is loaded anew."""
+        with self.reloading:
+            self.stopped |= {name}
+            plan = self.tables.plan
+            self.swap(self._following(plan, plan.loaded))
 
     def _look_at_files(self, has_ended: Callable[[float], bool]) -> None:
         files = self.tables.plan.loaded.files
@@ -236,10 +296,21 @@ class Control:
     def abandon_in_child(self) -> None:
         """After a fork: another thread may have been swapping, and the engine's own stayed with the parent."""
         self.reloading, self.swapping = threading.RLock(), threading.RLock()
-        self.hooks.abandon_in_child()
-        background, self.background = self.background, None
-        if background is not None:
-            self.start(background.interval_s)
+        self.feedback.abandon_in_child()
+        if self.background is not None:
+            # Begun when the child first decides or records: a thread cannot be started safely in the middle of a fork,
+            # and most children never ask.
+            self.background, self._resumed_s = None, self.background.interval_s
+            self.tables = Tables(self.tables.plan, self.tables.conditions)
+
+
+def _waking(control: weakref.ref[Control]) -> Callable[[], None]:
+    def wake() -> None:
+        found = control()
+        if found is not None:
+            found.wake()
+
+    return wake
 
 
 def _compiled_anew(
@@ -275,6 +346,20 @@ def _bound_anew(
     methods = plan.methods if bound.offers_all else context.available
     context = Context(*known, methods, context.in_place, context.in_flight)
     return context, make_ready(plan, context, tables.conditions, strict=strict, pause=pause)
+
+
+def _changes(before: Plan, after: Plan) -> tuple[str, ...]:
+    changes = []
+    old, new = before.loaded.publication, after.loaded.publication
+    if new != old:
+        changes.append(f"thresholds: version {old.version} → {new.version}")
+    if after.loaded.settings != before.loaded.settings:
+        pools = {
+            name for name, pool in after.loaded.settings.pools.items() if before.loaded.settings.pools.get(name) != pool
+        }
+        pools |= set(before.loaded.settings.pools) - set(after.loaded.settings.pools)
+        changes.append(f"settings: pools {', '.join(sorted(pools))}" if pools else "settings")
+    return tuple(changes)
 
 
 def _not_compiled(plan: Plan, error: Exception) -> ConfigError:

@@ -14,10 +14,11 @@ from perfkit.engine.background import check_interval
 from perfkit.engine.compiled import cell_of, circumstances_of
 from perfkit.engine.control import Bound, Control
 from perfkit.engine.costs import Context
-from perfkit.engine.decision import Decision
+from perfkit.engine.decision import Decision, Explanation
 from perfkit.engine.hooks import Event, Hook
 from perfkit.engine.loading import Files, Loaded, load_files
 from perfkit.engine.plan import known_contexts
+from perfkit.engine.resources import ArenaHandle, ArenaProbe
 from perfkit.engine.status import Health, Statistics
 from perfkit.engine.view import PlanView
 from perfkit.errors import InputError, UnknownNameError
@@ -46,10 +47,10 @@ class Binding:
                 try:
                     edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
                 except KeyError:
-                    edges, decisions, chance, _ = self._control.assign(arms, session)
+                    edges, decisions, chance, _ = self._control.assign(arms, session, payload_bytes)
         decision = decisions[bisect_right(edges, payload_bytes)]
         if chance and random() < chance:
-            decision = self._control.divert(decision, payload_bytes)
+            decision = self._control.divert(decision, payload_bytes, session)
         return decision
 
 
@@ -138,10 +139,10 @@ class Engine:
                 try:
                     edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
                 except KeyError:
-                    edges, decisions, chance, _ = control.assign(arms, session)
+                    edges, decisions, chance, _ = control.assign(arms, session, payload_bytes)
         decision = decisions[bisect_right(edges, payload_bytes)]
         if chance and random() < chance:
-            decision = control.divert(decision, payload_bytes)
+            decision = control.divert(decision, payload_bytes, session)
         return decision
 
     def bind(
@@ -219,11 +220,99 @@ class Engine:
         cells = [cell_of(in_force, one, circumstances_of(in_force, one.pool, conditions)) for one in chosen]
         return PlanView(publication, tuple(cells))
 
+    def record(
+        self,
+        decision: Decision,
+        payload_bytes: int,
+        latency_ns: int,
+        session: str | None = None,
+        ok: bool = True,
+        error: str | BaseException | type[BaseException] | None = None,
+    ) -> None:
+        """Tell how a transfer ended: it becomes a row of the journal, and the plan learns from it.
+
+        Never blocks and never raises; what cannot be used is counted in `statistics()`.
+
+        Args:
+            decision: what `decide` said.
+            payload_bytes: size of the payload before encoding.
+            latency_ns: sender's call to the acknowledgement of a readable payload, in nanoseconds.
+            session: the session that `decide` was given.
+            ok: whether it succeeded.
+            error: the exception of one that failed, or its name.
+        """
+        feedback = self._control.feedback
+        if not ok:
+            feedback.failed(decision, error)
+        elif feedback.breakers.failing:
+            feedback.succeeded(decision)
+        feedback.recorder.record(decision, payload_bytes, latency_ns, session, ok, error)
+
+    def observe(
+        self,
+        decision: Decision,
+        payload_bytes: int,
+        latency_ns: int,
+        ok: bool = True,
+        error: str | BaseException | type[BaseException] | None = None,
+    ) -> None:
+        """As `record`, without a row: for who keeps the rows of its transfers itself, as channels do."""
+        feedback = self._control.feedback
+        if not ok:
+            feedback.failed(decision, error)
+        elif feedback.breakers.failing:
+            feedback.succeeded(decision)
+        feedback.observed((0, decision, payload_bytes, latency_ns, None, ok, error))
+
+    @property
+    def awaits_success(self) -> bool:
+        """Whether a method failed since its last success: for who tells of failures only, until one is awaited."""
+        return bool(self._control.feedback.breakers.failing)
+
+    def explain(self, decision_id: str, payload_bytes: float | None = None) -> Explanation:
+        """Why a decision was taken, by the id that rows, logs and traces name it by.
+
+        Args:
+            decision_id: `Decision.id`.
+            payload_bytes: size to explain it for; without it, the middle of the range in which the decision holds.
+
+        Raises:
+            TypeError: the id is not text.
+            InputError: no such decision is kept; says where else to ask.
+        """
+        ready = list(self._control.tables.cells.values())
+        in_force = (decision for _, decisions, _, _ in ready for decision in decisions)
+        return self._control.feedback.rationales.explain(decision_id, payload_bytes, in_force)
+
+    def watch_arena(self, probe: ArenaProbe) -> ArenaHandle:
+        """Have the room of an arena looked at: near its end, the zero-copy family is taken less, or not at all.
+
+        Args:
+            probe: returns the bytes in use and the capacity, quickly; held weakly when it is a method.
+        """
+        return self._control.feedback.monitor.add_arena(probe)
+
+    def stop_experiment(self, name: str) -> None:
+        """Stop an experiment now, in this process: every session gets the pool's own settings.
+
+        ``enabled = false`` in `perfkit.toml` does the same in every process.
+
+        Raises:
+            UnknownNameError: no such experiment is running.
+        """
+        running = {one.experiment.name for one in self._control.tables.plan.assigners.values()}
+        if name not in running:
+            raise UnknownNameError("experiment", name, running)
+        self._control.stop_experiment(name)
+
     def health(self) -> Health:
         """Whether the engine does what its files say, and what to know about its plan."""
         control = self._control
         plan = control.tables.plan
+        feedback = control.feedback
         loaded, errors = plan.loaded, (*control.file_errors, *plan.errors)
+        if control.look_error:
+            errors = (*errors, f"the engine's thread: {control.look_error}")
         published = loaded.publication.version is not None
         return Health(
             status="degraded" if errors else "ok" if published else "default",
@@ -233,7 +322,17 @@ class Engine:
             version=loaded.publication.version,
             failures=control.failures,
             errors=errors,
-            warnings=loaded.publication.warnings,
+            warnings=(*loaded.publication.warnings, *(warning.message for warning in feedback.warnings)),
+            generation=plan.generation,
+            is_watching=control.background is not None,
+            state=control.tables.conditions.state,
+            state_cause=feedback.monitor.statistics().cause,
+            breakers=feedback.breakers.states(),
+            untrusted_pools=tuple(sorted(plan.learned.untrusted)),
+            corrections={pool: dict(factors) for pool, factors in plan.learned.factors.items()},
+            experiments=tuple(sorted({one.experiment.name for one in plan.assigners.values()})),
+            recorder=feedback.recorder.statistics(),
+            hooks=feedback.hooks.health(),
         )
 
     @property
@@ -297,7 +396,7 @@ class Engine:
         Raises:
             TypeError: `event` is no kind of event, or `function` cannot be called.
         """
-        return self._control.hooks.add(event, function)
+        return self._control.feedback.hooks.add(event, function)
 
     def statistics(self) -> Statistics:
         """Counts since the engine was loaded."""
@@ -308,6 +407,9 @@ class Engine:
             unknown=dict(control.unknown),
             unknown_names=tuple(control.unknown_names),
             failures=control.failures,
+            outcomes=control.feedback.outcomes.statistics(),
+            states=control.feedback.monitor.statistics().time_ns,
+            explored_ns=control.feedback.budget.total_spent_ns,
         )
 
 

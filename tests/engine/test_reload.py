@@ -388,6 +388,8 @@ def test_a_forked_child_of_a_watching_engine_watches_too(engine: Engine, put, tm
     if child == 0:
         status = 1
         try:
+            assert watchers() == []  # until the child asks
+            assert in_use(engine)[0] == "uds"
             assert len(watchers()) == 1
             engine.reload()
             (tmp_path / "watching").touch()
