@@ -41,7 +41,7 @@ class Recorder:
     Args:
         settings: how many rows may wait per thread, how long, and how many decisions are kept.
         journal_folder: folder of the journal; None, or settings that say so: nothing is written.
-        wake: called on the way of a row, now and then, when a buffer is half full; it must not wait.
+        wake: called on the way of the first row of a thread, and when its buffer is half full; must not wait or raise.
 
     >>> from perfkit.engine import Engine
     >>> recorder = Recorder(RecorderSettings(), None)
