@@ -82,6 +82,7 @@ class Channel:
             Limits(max_message_bytes),
             connect_timeout_s,
         )
+        engine.watch_arena(self._arena_in_use)
         _CHANNELS.add(self)
 
     # --- sending -----------------------------------------------------------------------------------------------------
@@ -283,6 +284,9 @@ class Channel:
 
     def _start_session(self, pid: int) -> Session:
         return Session(self.arena, round(self._arena_bytes * _LENT_SHARE), pid)
+
+    def _arena_in_use(self) -> tuple[int, int]:
+        return self.arena.in_use()  # of the arena that it has now: a forked child gets another one
 
     def _abandon_in_child(self) -> None:
         self.lanes.abandon_in_child()

@@ -111,6 +111,7 @@ class Server:
         except BaseException:
             self.close()
             raise
+        engine.watch_arena(self._arena_in_use)
         threading.Thread(target=self._accept, name="perfkit-accept", daemon=True).start()
         _SERVERS.add(self)
 
@@ -245,6 +246,9 @@ class Server:
 
     def _make_peer(self, greeting: Greeting, session: Session) -> Peer:
         return Peer(greeting, session, self._engine, self._methods, allow_pickle=self._allow_pickle)
+
+    def _arena_in_use(self) -> tuple[int, int]:
+        return (0, 0) if self._is_closing else self.arena.in_use()
 
     def _abandon_in_child(self) -> None:
         """In a forked child: were these left open, clients would not see it when the server dies."""
