@@ -264,7 +264,7 @@ class Answerer:
 
         try:
             loaded, _ = load_first(chooser.order(decision), carry, self._count_fallback)
-        except TransferError as error:
+        except (TransferError, OSError) as error:
             outcome.error = ("reply", type(error).__name__, f"the answer cannot be carried: {error}")
             return None
         self.reply_methods[loaded.method] += 1

@@ -10,7 +10,14 @@ from perfkit.channel.born import BlockTable, block_of
 from perfkit.channel.events import Ended, Failed, Leaving, Message
 from perfkit.channel.frames import EXCLUSIVE, NOTHING, RELEASED, TIMED
 from perfkit.channel.loading import METHOD_OF_CARRIER, Load, block_wait_s, load, load_first
-from perfkit.channel.observing import observe_answer, observe_failure, observe_request, read_timings
+from perfkit.channel.observing import (
+    observe_answer,
+    observe_failure,
+    observe_request,
+    read_timings,
+    tell_failure,
+    tell_success,
+)
 from perfkit.channel.requests import request_meta
 from perfkit.errors import (
     CodecError,
@@ -48,7 +55,7 @@ class Exchange:
     names: tuple[str, str, str] = _NO_CODEC
     request_id = payload_bytes = encode_ns = wait_ns = started_ns = in_flight = 0
     fallback = ""
-    has_lane = is_waited_for = False
+    has_lane = is_waited_for = is_refused = False
     _times_left_alone = 0
     call: Any = None
     call_frame = b""
@@ -89,9 +96,11 @@ class Exchange:
                 else:
                     self._send()
                 return
-            except PeerLostError:
+            except PeerLostError as error:
                 # The server went before it had all of the request, so it cannot have handled it.
                 reason = self._last_words()
+                self.is_refused = bool(reason)
+                tell_failure(self, error)
                 self._take_back()
                 if reason:  # it would not take it the next time either
                     raise TransferError(f"the server refused the request: {reason}") from None
@@ -141,10 +150,12 @@ class Exchange:
         while True:
             try:
                 answer, header_ns = self.wait_on_lane() if self.has_lane else self._finish_call()
-            except TransferTimeoutError:  # the answer may come yet, and then it is dropped
+            except TransferTimeoutError as error:  # the answer may come yet, and then it is dropped
+                tell_failure(self, error)
                 self._abandon()
                 raise
-            except TransferError:
+            except TransferError as error:
+                tell_failure(self, error)
                 self._give_up_lane()
                 raise
             except BaseException:  # Ctrl-C
@@ -161,6 +172,7 @@ class Exchange:
         if isinstance(answer, Failed):
             self._settle_block(answer.is_released)
             self.give_lane()
+            tell_success(self)
             if self.is_timed:
                 observe_failure(self, answer.kind)
             raise _error_of(answer)
@@ -168,6 +180,8 @@ class Exchange:
             self._settle_block(bool(answer.flags & RELEASED))
         if self.encoded is not None:
             channel.methods[self.method] += 1
+            if not self.is_timed:  # otherwise the engine hears with its row how long it took
+                tell_success(self)
         if answer.meta:
             return self._take_answer(answer, header_ns)
         self.give_lane()
@@ -197,9 +211,9 @@ class Exchange:
         if decision.method == "uds" and encoded.body is not None and 0 < encoded.wire_bytes <= chooser.quick_bytes:
             self._write_quickly(encoded.meta, encoded.body)
         else:
-            self._load(payload, way, encoded, chooser.order(decision))
+            self._load(payload, way, encoded, decision, chooser.order(decision))
 
-    def _load(self, payload: Any, way: Way, encoded: Encoded, methods: tuple[str, ...]) -> None:
+    def _load(self, payload: Any, way: Way, encoded: Encoded, decision: Decision, methods: tuple[str, ...]) -> None:
         """Bring the payload onto the carrier of the first method that can take it, and send it."""
         conversation = self.conversation
         born_in = block_of(payload, conversation.session.arena) if way.is_born else None
@@ -211,7 +225,12 @@ class Exchange:
                 return load_call(method, encoded, conversation.greeting.message_bytes)
             wait_s = self.deadline_s - time.monotonic() if is_last else block_wait_s(encoded.wire_bytes)
             greeting, session, plan = conversation.greeting, conversation.session, self.channel.copy_plan
-            return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
+            try:
+                return load(method, encoded, session, greeting.message_bytes, wait_s, plan, born_in)
+            except OSError as error:
+                if decision.method == method:
+                    self.channel.engine.observe(decision, self.payload_bytes, 0, ok=False, error=type(error))
+                raise
 
         loaded, self.fallback = load_first(methods, carry, self.channel.count_fallback)
         self.wait_ns += loaded.wait_ns
@@ -292,6 +311,7 @@ class Exchange:
         """Take what is no answer; True for one, and for a goodbye of a server that leaves the request alone."""
         if isinstance(event, Failed):
             if event.request_id == 0:
+                self.is_refused = True
                 raise PeerLostError(f"the server ended the connection: {event.text}")
             return True
         if isinstance(event, Leaving):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from errno import errorcode
 
 from perfkit.channel.borrowing import BODIES
 from perfkit.channel.frames import BYTES, IN_BLOCK, NOTHING, SEGMENT
@@ -99,14 +100,14 @@ def load_first(
         count: told of each method that could not, with the reason.
 
     Raises:
-        TransferError: none could; the error of the last.
+        TransferError, OSError: none could; the error of the last.
     """
     fallback = ""
     for method in methods:
         is_last = method is methods[-1]
         try:
             return carry(method, is_last), fallback
-        except (NoRoomError, PayloadTooLargeError, MethodUnavailableError) as error:
+        except (NoRoomError, PayloadTooLargeError, MethodUnavailableError, OSError) as error:
             reason = reason_of(error)
             count(method, reason)
             fallback = f"{fallback}, {method}: {reason}" if fallback else f"{method}: {reason}"
@@ -115,10 +116,12 @@ def load_first(
     raise AssertionError("there is at least one method")
 
 
-def reason_of(error: TransferError) -> str:
+def reason_of(error: TransferError | OSError) -> str:
     """Why a method could not carry a payload, in the words of the statistics."""
     if isinstance(error, NoRoomError):
         return "no room"
+    if isinstance(error, OSError):  # no descriptor left, say, or what the container forbids
+        return errorcode.get(error.errno or 0, type(error).__name__)
     return "too large" if isinstance(error, PayloadTooLargeError) else "not at this peer"
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from perfkit.channel.frames import TIMED, TIMINGS, Timings
 from perfkit.channel.recording import UNDECIDED, decided
-from perfkit.errors import ProtocolError
+from perfkit.errors import PeerLostError, ProtocolError
 from perfkit.transfer.codecs.codec import read_prefix
 
 if TYPE_CHECKING:
     from perfkit.channel.events import Message
     from perfkit.channel.exchange import Exchange
 
-__all__ = ["observe_answer", "observe_failure", "observe_request", "read_timings"]
+__all__ = ["observe_answer", "observe_failure", "observe_request", "read_timings", "tell_failure", "tell_success"]
 
 
 def read_timings(message: Message) -> tuple[Timings, bytes]:
@@ -38,7 +38,7 @@ def read_timings(message: Message) -> tuple[Timings, bytes]:
 
 
 def observe_request(exchange: Exchange, timings: Timings, header_ns: int) -> None:
-    """A request that was answered.
+    """A request that was answered. The engine hears of it where the decided method carried it.
 
     Args:
         exchange: the request.
@@ -48,12 +48,9 @@ def observe_request(exchange: Exchange, timings: Timings, header_ns: int) -> Non
     copy_ns = exchange.load.copy_ns if exchange.load is not None else 0
     ours_ns = exchange.encode_ns + exchange.wait_ns + copy_ns
     theirs_ns = timings.decode_ns + timings.handler_ns + timings.encode_ns + timings.wait_ns + timings.copy_ns
-    signal_ns = header_ns - exchange.started_ns - ours_ns - theirs_ns
-    stages = (
-        exchange.encode_ns, exchange.wait_ns, copy_ns, signal_ns if signal_ns > 0 else 0, timings.handler_ns,
-        timings.decode_ns,
-    )  # fmt: skip
-    _record_request(exchange, stages, None)
+    signal_ns = max(header_ns - exchange.started_ns - ours_ns - theirs_ns, 0)
+    stages = (exchange.encode_ns, exchange.wait_ns, copy_ns, signal_ns, timings.handler_ns, timings.decode_ns)
+    _record_request(exchange, ours_ns + signal_ns + timings.decode_ns, stages, None)
 
 
 def observe_failure(exchange: Exchange, error: str) -> None:
@@ -61,7 +58,8 @@ def observe_failure(exchange: Exchange, error: str) -> None:
     copy_ns = exchange.load.copy_ns if exchange.load is not None else 0
     ours_ns = exchange.encode_ns + exchange.wait_ns + copy_ns
     signal_ns = max(time.perf_counter_ns() - exchange.started_ns - ours_ns, 0)
-    _record_request(exchange, (exchange.encode_ns, exchange.wait_ns, copy_ns, signal_ns, None, None), error)
+    stages = (exchange.encode_ns, exchange.wait_ns, copy_ns, signal_ns, None, None)
+    _record_request(exchange, ours_ns + signal_ns, stages, error)
 
 
 def observe_answer(exchange: Exchange, timings: Timings, message: Message, meta: bytes, arrived_ns: int) -> None:
@@ -79,25 +77,51 @@ def observe_answer(exchange: Exchange, timings: Timings, message: Message, meta:
     decode_ns = time.perf_counter_ns() - arrived_ns
     # Both processes are on one host, whose clock of this kind they share.
     signal_ns = max(arrived_ns - timings.sent_at_ns, 0)
+    theirs_ns = timings.encode_ns + timings.wait_ns + timings.copy_ns
     stages = (timings.encode_ns, timings.wait_ns, timings.copy_ns, signal_ns, None, decode_ns)
     recorder.record(
         exchange.answered_by, "copied", exchange.in_flight, exchange.channel.pool, read_prefix(meta),
-        message.payload_bytes, message.body_bytes, stages, None, "", "reply", exchange.session,
-        (timings.decision_id, *UNDECIDED[1:]),
+        message.payload_bytes, message.body_bytes, theirs_ns + signal_ns + decode_ns, stages, None, "", "reply",
+        exchange.session, (timings.decision_id, *UNDECIDED[1:]),
     )  # fmt: skip
 
 
-def _record_request(exchange: Exchange, stages: tuple[int | None, ...], error: str | None) -> None:
+def tell_failure(exchange: Exchange, error: Exception) -> None:
+    """Tell the engine that the decided method failed, where it is the method's fault.
+
+    A server that dies or takes its time says nothing of a method that shares its connection with others. One that
+    refuses what the method brought does, and so does a call of its own that ends otherwise than with its server.
+    """
+    decision = exchange.decision
+    if decision is None or decision.method != exchange.method:
+        return
+    is_call = decision.method.startswith("grpc")
+    if exchange.is_refused or (is_call and not isinstance(error, PeerLostError)):
+        exchange.channel.engine.observe(decision, exchange.payload_bytes, 0, ok=False, error=type(error))
+
+
+def tell_success(exchange: Exchange) -> None:
+    """Tell the engine that the decided method works, if it waits to hear that; how long it took was not measured."""
+    decision = exchange.decision
+    if decision is not None and exchange.channel.engine.awaits_success and decision.method == exchange.method:
+        exchange.channel.engine.observe(decision, exchange.payload_bytes, 0)
+
+
+def _record_request(exchange: Exchange, latency_ns: int, stages: tuple[int | None, ...], error: str | None) -> None:
     recorder, loaded, decision = exchange.channel.recorder, exchange.load, exchange.decision
+    method = loaded.method if loaded is not None else "uds"
     assert recorder is not None  # the callers looked
+    if error is None and decision is not None and decision.method == method:
+        exchange.channel.engine.observe(decision, exchange.payload_bytes, latency_ns)
     recorder.record(
-        loaded.method if loaded is not None else "uds",
+        method,
         "in_place" if loaded is not None and loaded.is_born else "copied",
         exchange.in_flight,
         exchange.channel.pool,
         exchange.names,
         exchange.payload_bytes,
         exchange.encoded.wire_bytes if exchange.encoded is not None else 0,
+        latency_ns,
         stages,
         error,
         exchange.fallback,

@@ -48,6 +48,7 @@ class Recorder:
         codec: tuple[str, str, str],
         payload_bytes: int,
         wire_bytes: int,
+        latency_ns: int,
         stages: tuple[int | None, ...],
         error: str | None,
         fallback: str,
@@ -58,13 +59,10 @@ class Recorder:
         """One transfer.
 
         Args:
-            stages: encode, wait, copy, signal, handler, decode in nanoseconds, None for what is not known; the latency
-                is their sum without the handler.
+            stages: encode, wait, copy, signal, handler, decode in nanoseconds, None for what is not known.
             followed: what `decided` says of its decision.
         """
-        encode_ns, wait_ns, copy_ns, signal_ns, _, decode_ns = stages
         try:
-            latency_ns = encode_ns + wait_ns + copy_ns + signal_ns + (decode_ns or 0)  # type: ignore[operator]
             self._offer(
                 (
                     time.time_ns() // 1000,

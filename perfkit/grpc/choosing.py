@@ -31,6 +31,7 @@ class Chooser:
         if threshold_bytes < 1:
             raise InputError(f"threshold_bytes == {threshold_bytes}, must be 1 or more")
         self._threshold_bytes = threshold_bytes
+        self._engine = engine
         self._binding: Binding | None = None
         if engine is not None:
             self._binding = engine.bind(
@@ -40,6 +41,22 @@ class Chooser:
     def choose(self) -> Choice:
         """What is asked for the fields of one message."""
         return Choice(self._threshold_bytes, self._binding)
+
+    def tell_success(self, decision: Decision, payload_bytes: int, latency_ns: int) -> None:
+        """The decided method carried a message.
+
+        Args:
+            decision: what was decided.
+            payload_bytes: size of its fields.
+            latency_ns: how long it took, without the handler; 0 where that is not known.
+        """
+        if self._engine is not None and (latency_ns or self._engine.awaits_success):
+            self._engine.observe(decision, payload_bytes, latency_ns)
+
+    def tell_failure(self, decision: Decision, payload_bytes: int, reason: str) -> None:
+        """The decided method failed, and it is its fault."""
+        if self._engine is not None:
+            self._engine.observe(decision, payload_bytes, 0, ok=False, error=reason)
 
 
 class Choice:

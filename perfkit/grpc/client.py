@@ -99,8 +99,8 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
     ) -> None:
         self._tally = Tally()
         self._own = OwnMemory(limit_bytes, arena)
-        chooser = Chooser(engine, pool, threshold_bytes)
-        self._packer = Packer(chooser, self._own, self._tally)
+        self._chooser = Chooser(engine, pool, threshold_bytes)
+        self._packer = Packer(self._chooser, self._own, self._tally)
         self._recorder = None if journal is None else Recorder(journal, pool)
         self._retry_s = retry_s
         self._server = self._know_nothing()
@@ -261,6 +261,8 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
             reason = "server started anew"
         else:
             reason = "server refused the memory"
+            if attempt.decision is not None:
+                self._chooser.tell_failure(attempt.decision, attempt.payload_bytes, reason)
         self._tally.fall_back(reason)
         offer, server, packed_offer = self._server.offer()
         following = self._again(attempt, offer=offer, server=server, packed_offer=packed_offer)
@@ -299,24 +301,26 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
         return dataclasses.replace(attempt, started_ns=now_ns, timeout_s=left_s, packed=None, **changes)
 
     def _end(self, attempt: Attempt, error: str | None, answer: Answer | None) -> None:
-        if not attempt.in_flight:
-            return
-        with self._lock:
-            self._under_way -= 1
+        if attempt.in_flight:
+            with self._lock:
+                self._under_way -= 1
         try:
             self._record(attempt, error, answer)
         except Exception as mistake:  # noqa: BLE001 - a row is not worth a call
             self._tally.fall_back(f"error: {type(mistake).__name__}")
 
     def _record(self, attempt: Attempt, error: str | None, answer: Answer | None) -> None:
-        if self._recorder is None:
-            return
+        decision, is_pooled = attempt.decision, attempt.packed is not None
         handler_ns = None if answer is None or not answer.handler_ns else answer.handler_ns
         latency_ns = max(time.monotonic_ns() - attempt.started_ns - (handler_ns or 0), 0)
-        is_pooled = attempt.packed is not None
+        if error is None and decision is not None and decision.method == ("shm_pool" if is_pooled else "grpc"):
+            is_timed = handler_ns is not None and attempt.in_flight
+            self._chooser.tell_success(decision, attempt.payload_bytes, latency_ns if is_timed else 0)
+        if self._recorder is None or not attempt.in_flight:
+            return
         row = Row(
             is_pooled, attempt.payload_bytes, latency_ns, handler_ns, attempt.in_flight, error, attempt.fallback,
-            attempt.decision,
+            decision,
         )  # fmt: skip
         self._recorder.record(row)
 

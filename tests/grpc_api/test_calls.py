@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import perfkit.grpc
-from perfkit.engine import Engine
+from perfkit.engine import Decision, Engine
 from perfkit.errors import InputError
 from perfkit.grpc.wire import ANSWER_KEY, POOL_PREFIX
 from perfkit.journal import open_journal
@@ -248,11 +248,19 @@ def test_a_plan_that_is_replaced_while_it_runs_is_followed(ends: Any, service: A
     assert client.statistics().pooled_calls == 1
 
 
-def test_every_call_is_recorded(ends: Any, service: Any, folder: str) -> None:
+def test_every_call_is_recorded_and_the_engine_hears_of_what_it_decided(
+    ends: Any, service: Any, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from perfkit.journal.reading import decode_body, list_slots, open_slot
 
     ends.server()
-    engine = Engine.load(f"{folder}/none.toml")
+    engine = Engine.load(f"{folder}/none.toml", background=False)
+    told: list[tuple[str, int, bool, bool]] = []
+
+    def listen(decision: Decision, payload_bytes: int, latency_ns: int, ok: bool = True, error: object = None) -> None:
+        told.append((decision.method, payload_bytes, latency_ns > 0, ok))
+
+    monkeypatch.setattr(engine, "observe", listen)
     with open_journal(f"{folder}/journal") as journal:
         stub, _ = ends.known(journal=journal, engine=engine, pool="default")
         stub.echo(service.Blob(data=b"x" * 2**24))
@@ -281,6 +289,7 @@ def test_every_call_is_recorded(ends: Any, service: Any, folder: str) -> None:
         "",
     ]
     assert {(row["variant"], row["propensity"], row["plan_version"]) for row in rows} == {("", 1.0, 0)}
+    assert told == [("shm_pool", 2**24, True, True), ("grpc", 100, True, True)]
     slow = rows[2]
     assert slow["handler_ns"] > 0.25e9  # the handler's sleep is not part of the transfer
     assert 0 < slow["latency_ns"] < 0.25e9

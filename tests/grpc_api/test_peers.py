@@ -21,6 +21,7 @@ import pytest
 import perfkit.grpc.client
 import perfkit.grpc.own
 import perfkit.grpc.peer
+from perfkit.engine import Engine
 from perfkit.errors import TransferError
 from perfkit.grpc.fields import Found
 from perfkit.grpc.own import OwnMemory
@@ -146,10 +147,13 @@ def test_a_killed_server_is_an_error_like_without_us_and_its_blocks_come_back(en
 
 @pytest.mark.parametrize("error", [TransferError("no"), OSError(24, "too many open files"), MemoryError()])
 def test_a_server_that_cannot_open_the_memory_gets_the_call_inline(
-    ends: Any, service: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ends: Any, service: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
     server = ends.server()
-    stub, client = ends.known()
+    settings = tmp_path / "perfkit.toml"
+    settings.write_text('[pools.default]\noverride = "shm_pool"\n')
+    engine = Engine.load(settings, background=False)
+    stub, client = ends.known(engine=engine, pool="default")
 
     def refuse(*_: Any) -> Any:
         raise error
@@ -160,6 +164,7 @@ def test_a_server_that_cannot_open_the_memory_gets_the_call_inline(
     assert ends.handlers.runs["digest"] == 6
     figures = client.statistics()
     assert figures.fallbacks == {"server refused the memory": 2}  # then it rests
+    assert engine.awaits_success
     assert server.statistics().fallbacks == {"request refused": 2}
     assert (figures.pooled_calls, figures.held_blocks) == (0, 0)
 
