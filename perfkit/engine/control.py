@@ -300,7 +300,7 @@ class Control:
         if self.background is not None:
             # Begun when the child first decides or records: a thread cannot be started safely in the middle of a fork,
             # and most children never ask.
-            self.background, self._resumed_s = None, self.background.interval_s
+            self._resumed_s, self.background = self.background.interval_s, None
             self.tables = Tables(self.tables.plan, self.tables.conditions)
 
 

@@ -9,6 +9,7 @@ from perfkit.config.fingerprint import collect_fingerprint, differences
 from perfkit.config.settings import Settings, load_perfkit_toml
 from perfkit.config.thresholds import Thresholds, curves_path, load_thresholds
 from perfkit.engine.plan import Publication, known_methods
+from perfkit.engine.policies import import_policies
 from perfkit.errors import ConfigError
 
 __all__ = ["Files", "Loaded", "Signature", "load_files"]
@@ -82,6 +83,7 @@ def load_files(files: Files, last: Loaded | None = None) -> Loaded:
         _note(error, errors, was_there=settings.path is not None)
     else:
         settings = dataclasses.replace(read, path=settings.path or read.path)  # named as the caller named it
+        errors += import_policies(settings.engine.policy_modules)
     return Loaded(settings, publication, thresholds_path, tuple(errors), files.absolute(), signature)
 
 

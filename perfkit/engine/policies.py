@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.units import parse_bytes
 
-__all__ = ["MethodFigures", "Policy", "PolicyContext", "find_policy", "policy", "registered_policies"]
+__all__ = [
+    "MethodFigures",
+    "Policy",
+    "PolicyContext",
+    "find_policy",
+    "import_policies",
+    "policy",
+    "registered_policies",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,6 +130,23 @@ def find_policy(name: str) -> Policy:
     except KeyError:
         hint = "Name the module that registers it in perfkit.toml: [engine] policies = ['mymodule']."
         raise UnknownNameError("policy", name, _POLICIES, hint) from None
+
+
+def import_policies(modules: Iterable[str]) -> tuple[str, ...]:
+    """Import the modules that register policies; one that was imported before is not imported again.
+
+    Returns:
+        What went wrong, in sentences: a service goes on without the policies of a module that cannot be imported.
+    """
+    problems = []
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's module does when imported
+            problems.append(
+                f"module {module} of engine.policies cannot be imported: {error!r}; its policies are left out"
+            )
+    return tuple(problems)
 
 
 def registered_policies() -> tuple[str, ...]:
