@@ -11,7 +11,7 @@ import click
 
 from perfkit.cli.options import existing, json_option, settings_option
 from perfkit.cli.output import show
-from perfkit.errors import ConfigError, InputError, UnknownNameError
+from perfkit.errors import InputError, UnknownNameError
 from perfkit.schema import FORMATS, KINDS
 from perfkit.units import parse_bytes
 
@@ -166,11 +166,7 @@ def _formats_of_kind() -> Mapping[str, tuple[str, ...]]:
 
 def _load(settings: Path) -> Engine:
     """The engine, as a service would load it; but where a service goes on with the defaults, a person is told."""
-    from perfkit import Engine
+    from perfkit.workflows.plan_files import load_for_people
 
     existing(settings)
-    engine = Engine.load(settings, background=False)
-    errors = engine.health().errors
-    if errors:
-        raise ConfigError(f"{errors[0]} (a service goes on with the defaults until this is repaired)")
-    return engine
+    return load_for_people(settings)

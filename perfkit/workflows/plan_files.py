@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from perfkit.config.publication import earlier_versions, read_current
@@ -11,7 +14,7 @@ from perfkit.config.thresholds import history_paths
 from perfkit.engine import Engine
 from perfkit.errors import ConfigError, InputError, UnknownNameError
 
-__all__ = ["CURRENT", "open_plan"]
+__all__ = ["CURRENT", "load_for_people", "open_plan"]
 
 CURRENT = "current"
 _VERSION = re.compile(r"v(\d{1,9})")
@@ -40,9 +43,9 @@ def open_plan(what: str | Path | Engine, settings: str | Path = "perfkit.toml") 
     settings = Path(settings)
     thresholds = settings.parent / "thresholds.toml"
     if str(what) == CURRENT:
-        return _load(settings, thresholds)
+        return load_for_people(settings, thresholds)
     if version := _VERSION.fullmatch(str(what)):
-        return _load(settings, _kept(thresholds, int(version.group(1))))
+        return load_for_people(settings, _kept(thresholds, int(version.group(1))))
     given = Path(what)
     if given.is_dir():
         files = given / "perfkit.toml", given / "thresholds.toml"
@@ -50,12 +53,12 @@ def open_plan(what: str | Path | Engine, settings: str | Path = "perfkit.toml") 
             raise InputError(
                 f"plan {str(what)!r} is a folder without perfkit.toml and thresholds.toml; name {_ALLOWED}"
             )
-        return _load(*files)
+        return load_for_people(*files)
     if not given.exists():
         raise InputError(f"plan {str(what)!r}: there is no such file; name {_ALLOWED}")
     if _is_published(given):
-        return _load(_first_of(given.parent / "perfkit.toml", settings), given)
-    return _load(given, _first_of(given.parent / "thresholds.toml", thresholds))
+        return load_for_people(_first_of(given.parent / "perfkit.toml", settings), given)
+    return load_for_people(given, _first_of(given.parent / "thresholds.toml", thresholds))
 
 
 def _first_of(beside: Path, in_force: Path) -> Path:
@@ -83,10 +86,33 @@ def _kept(thresholds: Path, version: int) -> Path:
     return file
 
 
-def _load(settings: Path, thresholds: Path) -> Engine:
-    """The engine, as a service would load it; but where a service goes on with the defaults, a person is told."""
-    engine = Engine.load(settings, thresholds=thresholds, background=False)
+def load_for_people(settings: Path, thresholds: Path | None = None) -> Engine:
+    """The engine, as a service would load it that is started in the current folder; without a thread of its own.
+
+    Args:
+        settings: the settings; a missing file means the defaults.
+        thresholds: by default those beside `settings`.
+
+    Raises:
+        ConfigError: a file cannot be used: where a service goes on with the defaults, a person is told.
+    """
+    with _importable_folder(str(Path.cwd())):
+        engine = Engine.load(settings, thresholds=thresholds, background=False)
     errors = engine.health().errors
     if errors:
         raise ConfigError(f"{errors[0]} (a service goes on with the defaults until this is repaired)")
     return engine
+
+
+@contextlib.contextmanager
+def _importable_folder(folder: str) -> Iterator[None]:
+    """Have policies found there: an installed command does not look for modules where it is called."""
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)

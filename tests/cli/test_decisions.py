@@ -109,3 +109,19 @@ def test_a_file_with_which_a_service_would_go_on_stops_a_person(perfkit, command
     outcome = perfkit(*command)
     assert outcome.exit_code == 2
     assert f"{file}:1:" in outcome.stderr
+
+
+def test_a_policy_in_the_current_folder_is_found_as_by_a_service_started_there(perfkit) -> None:
+    Path("policies_of_this_test.py").write_text(
+        "from perfkit.engine.policies import policy\n"
+        "@policy('by-a-test')\n"
+        "def take(context, costs):\n"
+        "    return 'grpc_stream' if context.payload_bytes > 2**20 else None\n"
+    )
+    Path("perfkit.toml").write_text(
+        "[engine]\npolicies = ['policies_of_this_test']\n[pools.default]\npolicy = 'by-a-test'\n"
+    )
+    assert perfkit("explain", "2MiB", "--json").json()["source"] == "policy"
+    Path("plain.toml").write_text("")
+    outcome = perfkit("plan", "--diff", "plain.toml", "current", "--json")
+    assert {part["after"] for one in outcome.json()["changes"] for part in one["ranges"]} == {"grpc_stream"}
