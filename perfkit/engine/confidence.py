@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from perfkit.config.curves import CurveSet
 from perfkit.config.pool_settings import Weights
-from perfkit.engine.costs import Composition, Context, compose, cost_at, cost_difference
+from perfkit.engine.costs import Context
+from perfkit.engine.lines import Line, Setting
+from perfkit.engine.ranges import compose_all
 from perfkit.engine.sources import Answer, Proposal
 
 __all__ = ["confident_proposals", "probability_no_worse"]
@@ -20,15 +22,17 @@ _LARGEST_BYTES = 2.0**40
 _GRID_FACTOR = 4.0
 
 
-def probability_no_worse(
-    first: Composition, second: Composition, payload_bytes: float, tolerance: float = 0.0
-) -> float:
-    """Probability that `first` costs no more than `second`, but for a tolerance, from the interval of their difference.
+def probability_no_worse(difference: tuple[float, float, float], allowed: float = 0.0) -> float:
+    """Probability that one method costs no more than another, from the 95 % interval of their difference.
 
     Each side of the interval is taken for 1.96 standard deviations of a normal distribution.
+
+    Args:
+        difference: cost of the one minus cost of the other, with its lower and upper bound.
+        allowed: what it may cost more.
     """
-    value, low, high = cost_difference(first, second, payload_bytes)
-    excess = value - tolerance * cost_at(second, payload_bytes).value
+    value, low, high = difference
+    excess = value - allowed
     half_width = (high - value) if excess < 0 else (value - low)
     if not half_width > 0:
         return 1.0 if excess <= 0 else 0.0
@@ -64,23 +68,16 @@ def confident_proposals(
     """
     if confidence <= 0:
         return tuple(proposals)
-    compositions: dict[str, Composition | None] = {}
-
-    def composition(method: str) -> Composition | None:
-        if method not in compositions:
-            compositions[method] = compose(curves, method, context, goal, weights=weights, factors=factors)
-        return compositions[method]
-
+    costs = compose_all(curves, context, goal, weights=weights, factors=factors, pause=pause)
     kept: list[Proposal] = []
     for proposal in proposals:
         for start, end, instead in _cut(proposal, fallback):
             part = dataclasses.replace(proposal, start_bytes=start, end_bytes=end)
-            first = composition(str(proposal.method))
-            second = composition(instead)
+            first, second = costs.lines.get(str(proposal.method)), costs.lines.get(instead)
             if instead == proposal.method or first is None or second is None:  # nothing is known that speaks against it
                 kept.append(part)
             else:
-                kept += _checked(part, first, second, confidence, tolerance, pause)
+                kept += _checked(part, costs, first, second, confidence, tolerance, pause)
     return tuple(kept)
 
 
@@ -94,16 +91,20 @@ def _cut(proposal: Proposal, fallback: Sequence[Answer]) -> Iterator[tuple[float
 
 def _checked(
     part: Proposal,
-    first: Composition,
-    second: Composition,
+    costs: Setting,
+    first: Line,
+    second: Line,
     confidence: float,
     tolerance: float,
     pause: Callable[[], None] | None,
 ) -> list[Proposal]:
+    difference = costs.difference(first.composition, second.composition)
+
     def is_sure(payload_bytes: float) -> bool:
         if pause is not None:
             pause()
-        return probability_no_worse(first, second, payload_bytes, tolerance) >= confidence
+        allowed = tolerance * second.at(payload_bytes)
+        return probability_no_worse(difference.at(payload_bytes), allowed) >= confidence
 
     low = max(part.start_bytes, 1.0)
     high = min(part.end_bytes, max(_LARGEST_BYTES, low * _GRID_FACTOR))

@@ -27,25 +27,27 @@ from perfkit.schema import SIMPLICITY_ORDER
 
 __all__ = [
     "CHEAPEST",
+    "INDISTINGUISHABLE",
     "MARGINAL",
     "ONLY",
     "PENALISED",
-    "SIMPLER",
     "TOLERANCE",
     "Range",
     "choose",
+    "codec_name",
     "compile_ranges",
+    "compose_all",
     "range_at",
 ]
 
 TOLERANCE = 0.05
 """Largest expected loss, as a share of the cheapest cost, for which a simpler method is taken."""
 
-ONLY = "only"
-CHEAPEST = "cheapest"
-SIMPLER = "simpler"
-MARGINAL = "marginal"
-PENALISED = "penalised"
+ONLY = "the only method with evidence"
+CHEAPEST = "the cheapest"
+INDISTINGUISHABLE = "indistinguishable from the cheapest, and simpler"
+MARGINAL = "simpler than the cheapest, which is hardly better"
+PENALISED = "the cheapest but for methods that there is little room for"
 
 _THINNEST_RANGE = 1.15  # a thinner range (end / start) would make decisions flicker
 _EDGE_PRECISION = 1.002  # edges are refined until they lie within this factor
@@ -63,9 +65,8 @@ class Range:
         end_bytes: the range ends before this size; infinite for the last range.
         method: the method taken.
         middle_bytes: geometric middle of the range within the measured sizes.
-        reason: why the method is taken there: it is the `ONLY` one with evidence, or the `CHEAPEST`; it is `SIMPLER`
-            than a cheaper one that it cannot be told apart from, or than one whose benefit is `MARGINAL`; or cheaper
-            ones are `PENALISED`.
+        reason: why the method is taken there, in words: `ONLY`, `CHEAPEST`, `INDISTINGUISHABLE`, `MARGINAL` or
+            `PENALISED`.
         basis: the costs that it rests on.
     """
 
@@ -218,6 +219,31 @@ def choose(
     return compositions[contest.winner([line.at(payload_bytes) for line in lines], payload_bytes, tolerance)]
 
 
+def compose_all(
+    curves: CurveSet,
+    context: Context,
+    goal: str = "latency",
+    *,
+    weights: Weights = DEFAULT_WEIGHTS,
+    factors: Mapping[str, float] = AS_MEASURED,
+    pause: Callable[[], None] | None = None,
+) -> Setting:
+    """The costs of every method in a context's setting, worked out once and kept; arguments as in `compile_ranges`.
+
+    Raises:
+        UnknownNameError: there is no such goal.
+    """
+    return _memo(curves).setting(curves, context, (goal, weights, _frozen(factors)), pause or _no_pause)
+
+
+def codec_name(curves: CurveSet, context: Context) -> tuple[str, str, str]:
+    """What a codec's curves are looked up by: contexts with the same name have the same costs.
+
+    It is one for all codecs that nobody measured, as their payloads count as raw bytes.
+    """
+    return _memo(curves).codec_name(curves, context)
+
+
 def range_at(ranges: Sequence[Range], payload_bytes: float) -> Range:
     """The range that holds a size."""
     return ranges[bisect.bisect_right(ranges, payload_bytes, key=lambda part: part.start_bytes) - 1]
@@ -262,25 +288,38 @@ class _Memo:
         pause: Callable[[], None],
     ) -> tuple[Range, ...]:
         """What was compiled for the same setting and wishes, or is compiled now."""
-        codec = (context.kind, context.format, context.compression)
-        name = self._codecs.get(codec) or self._codecs.setdefault(codec, _codec_name(curves, context))
-        place = (name, context.signalling, context.in_place, context.in_flight, *goal)
-        key = (place, context.available, wishes)
+        key = (self._place(curves, context, goal), context.available, wishes)
         found = self._compiled.get(key)
         if found is None:
-            setting = self._settings.get(place)
-            if setting is None:
-                made = make_setting(curves, self._methods, context, goal[0], goal[1], dict(goal[2]), pause)
-                setting = self._settings.keep(place, made)
+            setting = self.setting(curves, context, goal, pause)
             found = self._compiled.keep(key, _compile(setting, context.available, wishes, pause))
         return found
+
+    def setting(
+        self, curves: CurveSet, context: Context, goal: tuple[str, Weights, Frozen], pause: Callable[[], None]
+    ) -> Setting:
+        """The costs of all methods."""
+        place = self._place(curves, context, goal)
+        found = self._settings.get(place)
+        if found is None:
+            made = make_setting(curves, self._methods, context, goal[0], goal[1], dict(goal[2]), pause)
+            found = self._settings.keep(place, made)
+        return found
+
+    def codec_name(self, curves: CurveSet, context: Context) -> tuple[str, str, str]:
+        """What a codec is looked up by."""
+        codec = (context.kind, context.format, context.compression)
+        return self._codecs.get(codec) or self._codecs.setdefault(codec, _codec_name(curves, context))
+
+    def _place(self, curves: CurveSet, context: Context, goal: tuple[str, Weights, Frozen]) -> tuple[object, ...]:
+        name = self.codec_name(curves, context)
+        return (name, context.signalling, context.in_place, context.in_flight, *goal)
 
 
 _memo = PerCurves(_Memo)
 
 
 def _codec_name(curves: CurveSet, context: Context) -> tuple[str, str, str]:
-    """What a codec is looked up by; one name for all that nobody measured, as their payloads count as raw bytes."""
     if find_codec(curves, context) is not None:
         return context.kind, context.format, context.compression
     is_raw = (context.format, context.compression) == ("raw", "none")
@@ -411,7 +450,7 @@ class _Contest:
         scaled = [value * scale for value, scale in zip(plain, self.scales, strict=True)]
         if scaled[number] <= min(scaled):
             return PENALISED
-        return MARGINAL if scaled[number] <= min(scaled) * (1 + self.margin) else SIMPLER
+        return MARGINAL if scaled[number] <= min(scaled) * (1 + self.margin) else INDISTINGUISHABLE
 
     def _rows(self, count: int) -> zip[tuple[float, ...]]:
         """The (scaled) costs of all methods at the first sizes of the grid."""

@@ -17,10 +17,10 @@ from perfkit.engine.costs import Context, compose, method_cost
 from perfkit.engine.memo import Bounded
 from perfkit.engine.ranges import (
     CHEAPEST,
+    INDISTINGUISHABLE,
     MARGINAL,
     ONLY,
     PENALISED,
-    SIMPLER,
     choose,
     compile_ranges,
     range_at,
@@ -179,7 +179,7 @@ def test_a_small_benefit_is_not_worth_the_less_simple_method(transports, line):
 
 def test_a_range_says_why_its_method_is_taken(transports, line):
     curves = transports(uds=line(10_300, 0.103, 0.1), shm_pool=line(10_000, 0.1, 0.1))
-    assert [part.reason for part in compile_ranges(curves, Context())] == [SIMPLER]
+    assert [part.reason for part in compile_ranges(curves, Context())] == [INDISTINGUISHABLE]
     assert [part.reason for part in compile_ranges(curves, Context(available=("shm_pool",)))] == [ONLY]
     penalised = compile_ranges(curves, Context(), simplicity_order=("shm_pool", "uds"), penalties={"shm_pool": 2.0})
     assert [(part.method, part.reason) for part in penalised] == [("uds", PENALISED)]
