@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perfkit.engine import Decision as Decision
     from perfkit.engine import Engine as Engine
     from perfkit.engine.costs import Context as Context
+    from perfkit.engine.policies import policy as policy
     from perfkit.errors import CodecError as CodecError
     from perfkit.errors import ConfigError as ConfigError
     from perfkit.errors import ExpressionError as ExpressionError
@@ -127,6 +128,7 @@ _HOMES = {
     "migrate_lake": "perfkit.workflows.upkeep",
     "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
+    "policy": "perfkit.engine.policies",
     "prepare_project": "perfkit.workflows.project",
     "publish": "perfkit.workflows.publish",
     "publish_if_sound": "perfkit.workflows.publish",

@@ -63,6 +63,7 @@ NAMES = [
     "migrate_lake",
     "open_journal",
     "open_lake",
+    "policy",
     "prepare_project",
     "publish",
     "publish_if_sound",

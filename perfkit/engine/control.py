@@ -14,6 +14,7 @@ from random import random
 
 from perfkit.config.source import shown
 from perfkit.engine.background import Background
+from perfkit.engine.circumstances import NORMAL
 from perfkit.engine.compiled import Arms, Conditions, Learned, Names, Plan, Ready, Tables, make_plan, make_ready, named
 from perfkit.engine.costs import Context
 from perfkit.engine.decision import Decision
@@ -48,7 +49,8 @@ class Control:
     """
 
     def __init__(self, loaded: Loaded) -> None:
-        self.tables = Tables(make_plan(loaded), Conditions())
+        rate = loaded.settings.engine.exploration.rate
+        self.tables = Tables(make_plan(loaded), Conditions(exploring=rate > 0))
         self.file_errors = loaded.errors
         self.signature = loaded.signature
         self.failures = len(loaded.errors)
@@ -207,6 +209,7 @@ class Control:
         try:
             self._look_at_files(has_ended)
             self.follow(Turns())
+            self.look_error = ""
         except Exception as error:  # noqa: BLE001 - the thread goes on whatever goes wrong, and health() tells
             self.failures += 1
             self.look_error = f"{type(error).__name__}: {error}"
@@ -216,14 +219,14 @@ class Control:
         feedback = self.feedback
         feedback.look_around()
         feedback.take(pause or (lambda: None))
-        before = self.tables
-        learned, conditions = feedback.learned(before.plan.learned), feedback.conditions(before)
-        if learned is not before.plan.learned:
-            plan = self._following(before.plan, before.plan.loaded, learned)
-            self.swap(plan, conditions, pause)
-            feedback.tell_corrections()
-        elif conditions != before.conditions:
-            self.swap(None, conditions, pause)
+        with self.reloading:  # or a plan that somebody reads from the files meanwhile would be taken back
+            before = self.tables
+            learned, conditions = feedback.learned(before.plan.learned), feedback.conditions(before)
+            if learned is not before.plan.learned:
+                self.swap(self._following(before.plan, before.plan.loaded, learned), conditions, pause)
+            elif conditions != before.conditions:
+                self.swap(None, conditions, pause)
+        feedback.tell_corrections()
         feedback.tell_breakers(before.conditions, conditions)
 
     def stop_experiment(self, name: str) -> None:
@@ -256,7 +259,10 @@ class Control:
             if self.tables.plan is not before:  # a signal's handler reloaded meanwhile, and read what is newer
                 return None
             if (loaded.settings, loaded.publication) != (before.loaded.settings, before.loaded.publication):
-                self.swap(self._following(before, loaded), pause=pause)
+                conditions = self.tables.conditions
+                explores = loaded.settings.engine.exploration.rate > 0 and conditions.state == NORMAL
+                conditions = dataclasses.replace(conditions, exploring=explores)
+                self.swap(self._following(before, loaded), conditions, pause)
         except ConfigError as error:
             return (*errors, str(error))
         except Exception as error:  # noqa: BLE001 - what is in force must outlive whatever is in a file
