@@ -16,7 +16,7 @@ from perfkit.engine.circumstances import Circumstances
 from perfkit.engine.confidence import confident_proposals
 from perfkit.engine.costs import Context, goal_in_force
 from perfkit.engine.defaults import default_ranges
-from perfkit.engine.ranges import Range, compile_ranges
+from perfkit.engine.ranges import INDISTINGUISHABLE, Range, codec_name, compile_ranges
 from perfkit.engine.sources import (
     Answer,
     Loser,
@@ -45,9 +45,7 @@ __all__ = [
 UNARY_MESSAGE_BYTES = 2**31 - 1 - 2**20
 """`grpc` (unary) is planned up to this many bytes on the wire: protobuf ends at 2 GiB, the frame needs a little."""
 
-CHEAPEST = "published curve: the cheapest"
-SIMPLER = "published curve: indistinguishable from the cheapest, and simpler"
-ONLY = "published curve: the only method with evidence"
+SIMPLER = f"published curve: {INDISTINGUISHABLE}"
 MESSAGE_LIMIT = "published curve: the cheapest that carries a message of this size"
 UNTRUSTED = "published curve: not trusted, predictions are too far from what transfers take"
 
@@ -183,7 +181,8 @@ def compile_cell(
     """
     experiment, variant, pool = arm or ("", "", settings.pool(context.pool))
     compiler = _Compiler(settings, publication, context, circumstances, pool, pause)
-    context = dataclasses.replace(context, available=compiler.wanted)
+    if compiler.wanted != context.available:
+        context = dataclasses.replace(context, available=compiler.wanted)
     key = compiler.key()
     found = None if memo is None else memo.get(key)
     if found is None:
@@ -208,19 +207,27 @@ class _Compiler:
         self.settings, self.publication, self.pool, self.pause = settings, publication, pool, pause
         self.circumstances = circumstances
         self.problems: list[str] = []
-        wanted = tuple(name for name in context.available if pool.methods is None or name in pool.methods)
-        self.wanted = wanted or context.available
+        self.wanted = context.available
+        if pool.methods is not None:
+            self.wanted = tuple(name for name in context.available if name in pool.methods) or context.available
         self.context = context
         excluded = circumstances.exclusions(in_place=context.in_place)
-        self.takeable = tuple(name for name in context.available if name not in excluded) or context.available
-        # Without any method that is wanted and works, one that works is better than none.
-        self.candidates = tuple(name for name in self.wanted if name in self.takeable) or self.takeable
+        takeable = context.available
+        if excluded:
+            takeable = tuple(name for name in context.available if name not in excluded)
+        candidates = tuple(name for name in self.wanted if name in takeable)
+        # Where nothing that the pool wants works, it is still not sent by what the pool does not want.
+        self.candidates = candidates or self.wanted
+        self.takeable = takeable if candidates else (*takeable, *self.wanted)
 
     def key(self) -> object:
         """What the ranges depend on: cells with the same key share them."""
         context, pool = self.context, self.pool
         says_more = bool(pool.rules or pool.policy)  # they may ask for anything
+        curves = self.publication.curves
         codec = (context.kind, context.format, context.compression)
+        if curves is not None and not says_more:
+            codec = codec_name(curves, context)
         return (
             pool,
             context.pool if says_more else "",
@@ -349,9 +356,7 @@ def known_contexts(settings: Settings, publication: Publication) -> tuple[Contex
 
 def _explained(part: Range) -> Proposal:
     """A compiled range with the rule that led to its method, judged in its middle."""
-    cheaper = [cost for cost in part.alternatives.values() if cost.value < part.expected.value]
-    rule = ONLY if not part.alternatives else SIMPLER if cheaper else CHEAPEST
-    return Proposal(part.start_bytes, part.end_bytes, part.method, rule, part)
+    return Proposal(part.start_bytes, part.end_bytes, part.method, f"published curve: {part.reason}", part)
 
 
 def _plan_range(answer: Answer, stretches: Sequence[Stretch]) -> PlanRange:
