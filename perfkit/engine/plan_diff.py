@@ -306,8 +306,8 @@ def _table(group: tuple[ContextDiff, ...]) -> ResultTable:
 
 def _cells(part: RangeDiff) -> tuple[str, ...]:
     before, after = f"{part.before} ({part.source_before})", f"{part.after} ({part.source_after})"
-    costs = [_cost(cost, part.goal) for cost in (part.cost_before, part.cost_after)]
-    cost = " → ".join(costs) if any(costs) else ""
+    costs = (part.cost_before, part.cost_after)
+    cost = " → ".join(_cost(one, part.goal) for one in costs) if any(costs) else ""
     change = "" if part.effect is None else f"{part.effect:+.0%}" if part.effect < 9 else f"{part.effect + 1:.0f}×"
     return part.sizes, before, after, cost, change
 

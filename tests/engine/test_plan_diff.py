@@ -106,6 +106,12 @@ def test_it_fits_a_terminal_groups_what_is_alike_and_says_why(load) -> None:
     assert {part["source_after"] for one in plain["changes"] for part in one["ranges"]} == {"model", "rule", "override"}
 
 
+def test_where_nothing_was_measured_no_cost_is_shown(load) -> None:
+    text = str(diff_plans(load("a"), load("b", RULES)))
+    assert "grpc_stream" in text
+    assert "unknown" not in text
+
+
 def test_what_moves_no_range_is_told_in_words(load) -> None:
     settings = "[breaker]\nfailures = 9\n"
     found = diff_plans(load("a"), load("b", settings))
