@@ -33,12 +33,19 @@ _NOTHING: Ready = ((), (), 0.0, None)
 
 
 class Bound:
-    """A context that a caller has bound: what it is looked up in is replaced whenever the tables are."""
+    """A context that a caller has bound: what it is looked up in is replaced whenever the tables are.
 
-    __slots__ = ("__weakref__", "context", "offers_all", "ready")
+    Args:
+        names: as the caller gave them: what is unknown now may be known to the next plan.
+        context: what they stand for in the plan in force.
+        offers_all: the caller named no methods, so that all that are known may be taken.
+        ready: what is looked up.
+    """
 
-    def __init__(self, context: Context, offers_all: bool, ready: Ready) -> None:
-        self.context, self.offers_all, self.ready = context, offers_all, ready
+    __slots__ = ("__weakref__", "context", "names", "offers_all", "ready")
+
+    def __init__(self, names: Names, context: Context, offers_all: bool, ready: Ready) -> None:
+        self.names, self.context, self.offers_all, self.ready = names, context, offers_all, ready
 
 
 class Control:
@@ -88,7 +95,7 @@ class Control:
             methods = available or tables.plan.methods
             context = dataclasses.replace(known, available=methods, in_place=in_place, in_flight=in_flight)
             ready = self._timed(lambda: make_ready(tables.plan, context, tables.conditions))
-            bound = Bound(context, available is None, ready)
+            bound = Bound(names, context, available is None, ready)
             self.bounds.add(bound)
             return bound
 
@@ -338,7 +345,10 @@ def _compiled_anew(
     if strict:  # whoever bound and forgot, binds again
         for context, _, _ in list(before.plan.compiled)[-_MOST_CONTEXTS:]:
             _bound_anew(
-                Bound(context, context.available == before.plan.methods, _NOTHING), after, strict=True, pause=pause
+                Bound(_names(context), context, context.available == before.plan.methods, _NOTHING),
+                after,
+                strict=True,
+                pause=pause,
             )
     return {bound: _bound_anew(bound, after, strict=strict, pause=pause) for bound in bounds}
 
@@ -347,7 +357,7 @@ def _bound_anew(
     bound: Bound, tables: Tables, *, strict: bool, pause: Callable[[], None] | None = None
 ) -> tuple[Context, Ready]:
     plan, context = tables.plan, bound.context
-    known, _ = named(plan, _names(context))
+    known, _ = named(plan, bound.names)
     # Who named no methods gets those that are known now.
     methods = plan.methods if bound.offers_all else context.available
     context = Context(*known, methods, context.in_place, context.in_flight)

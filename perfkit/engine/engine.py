@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from random import random
 from types import TracebackType
 
-from perfkit.config.source import shown
+from perfkit.engine.arguments import checked_session, checked_size
 from perfkit.engine.background import check_interval
 from perfkit.engine.compiled import cell_of, circumstances_of
 from perfkit.engine.control import Bound, Control
@@ -38,11 +37,11 @@ class Binding:
     def decide(self, payload_bytes: int, session: str | None = None) -> Decision:
         """Decide for a size in bytes, 0 or more. Arguments and errors are those of `Engine.decide`."""
         if payload_bytes.__class__ is not int or payload_bytes < 0:
-            payload_bytes = _checked_size(payload_bytes)
+            payload_bytes = checked_size(payload_bytes)
         edges, decisions, chance, arms = self._bound.ready
         if session is not None:
             if session.__class__ is not str:
-                session = _checked_session(session)
+                session = checked_session(session)
             if arms is not None:
                 try:
                     edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
@@ -126,7 +125,7 @@ class Engine:
             InputError: the size is negative (also a ValueError).
         """
         if payload_bytes.__class__ is not int or payload_bytes < 0:
-            payload_bytes = _checked_size(payload_bytes)
+            payload_bytes = checked_size(payload_bytes)
         control = self._control
         try:
             edges, decisions, chance, arms = control.tables.cells[pool, kind, format, compression, signalling]
@@ -134,7 +133,7 @@ class Engine:
             edges, decisions, chance, arms = control.resolve((pool, kind, format, compression, signalling))
         if session is not None:
             if session.__class__ is not str:
-                session = _checked_session(session)
+                session = checked_session(session)
             if arms is not None:
                 try:
                     edges, decisions, chance, _ = arms.ready[arms.assigned[session]]
@@ -411,23 +410,3 @@ class Engine:
             states=control.feedback.monitor.statistics().time_ns,
             explored_ns=control.feedback.budget.total_spent_ns,
         )
-
-
-def _checked_size(payload_bytes: object) -> int:
-    """A size that is not plainly a positive `int`: NumPy's integers are welcome, everything else is refused."""
-    if isinstance(payload_bytes, bool) or not hasattr(payload_bytes, "__index__"):
-        kind = type(payload_bytes).__name__
-        raise TypeError(
-            f"payload_bytes == {shown(payload_bytes)} is of type {kind}; give whole bytes, such as array.nbytes"
-        )
-    size = operator.index(payload_bytes)
-    if size < 0:
-        raise InputError(f"payload_bytes == {shown(payload_bytes)} is negative; give 0 or more bytes")
-    return size
-
-
-def _checked_session(session: object) -> str:
-    """A session that is not plainly a `str`: what is derived from `str` is welcome, everything else is refused."""
-    if isinstance(session, str):
-        return str(session)
-    raise TypeError(f"session == {shown(session)} is of type {type(session).__name__}; give text, such as 'user-17'")

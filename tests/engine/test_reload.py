@@ -429,3 +429,12 @@ def test_a_thread_that_is_to_end_does_not_wait_for_whoever_writes() -> None:
     files = Written(7, 20, 20)
     settled(files, files.signature(), lambda pause_s: True)
     assert files.looks == 1
+
+
+def test_a_binding_of_a_pool_that_appears_later_follows_it(engine: Engine, tmp_path: Path) -> None:
+    bound = engine.bind(pool="ml")
+    assert bound.decide(1000).method == "uds"
+    (tmp_path / "perfkit.toml").write_text(LATENCY + '[pools.ml]\nmethods = ["grpc"]\n')
+    engine.reload()
+    assert bound.decide(1000).method == "grpc"
+    assert bound.decide(1000).cell.context.pool == "ml"
