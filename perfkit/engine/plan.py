@@ -219,19 +219,22 @@ class _Compiler:
         # Where nothing that the pool wants works, it is still not sent by what the pool does not want.
         self.candidates = candidates or self.wanted
         self.takeable = takeable if candidates else (*takeable, *self.wanted)
+        self.stretches = rule_stretches(pool, context, circumstances, self.candidates)
+        self.ruled = ruled(pool, context, circumstances, self.takeable)
 
     def key(self) -> object:
         """What the ranges depend on: cells with the same key share them."""
         context, pool = self.context, self.pool
-        says_more = bool(pool.rules or pool.policy)  # they may ask for anything
-        curves = self.publication.curves
+        curves, is_free = self.publication.curves, pool.policy is not None  # a function may ask for anything
         codec = (context.kind, context.format, context.compression)
-        if curves is not None and not says_more:
+        if curves is not None and not is_free:
             codec = codec_name(curves, context)
         return (
             pool,
-            context.pool if says_more else "",
+            context.pool if is_free else "",
             codec,
+            self.stretches,
+            self.ruled,
             context.signalling,
             context.available,
             context.in_place,
@@ -241,7 +244,7 @@ class _Compiler:
 
     def ranges(self) -> tuple[PlanRange, ...]:
         """The ranges, in mode ``observe`` with the default's method."""
-        stretches = rule_stretches(self.pool, self.context, self.circumstances, self.candidates)
+        stretches = self.stretches
         answers = self._answers(stretches)
         curves = self.publication.curves
         limit = math.inf if curves is None else _unary_payload_bytes(curves, self.context)
@@ -262,7 +265,7 @@ class _Compiler:
 
         proposals: dict[str, Sequence[Proposal]] = {
             "override": override(self.pool),
-            "rule": ruled(self.pool, self.context, self.circumstances, self.takeable),
+            "rule": self.ruled,
             "policy": proposed_over(stretches, self._policy),
             "threshold": fixed_ranges(self.pool),
             "default": proposed_over(stretches, self._defaults),
