@@ -285,3 +285,22 @@ def test_a_folder_that_vanishes_again_and_again_loses_what_was_in_it_and_no_coun
     assert (state.lost, state.is_open) == (0, True)
     said = read_counter(folder / f"{slot.name}.counter")
     assert said.accepted == said.committed + said.dropped
+
+
+def test_workers_of_a_pre_fork_server_record_through_one_engine(tmp_path: Path, rows_in: Rows) -> None:
+    (tmp_path / "perfkit.toml").write_text("[recorder]\ndecision_share = 0.0\n")
+    engine = Engine.load(tmp_path / "perfkit.toml")
+    engine.record(engine.decide(4096), 4096, 0)
+
+    def serve(number: int) -> bool:
+        for _ in range(100):
+            engine.record(engine.decide(4096), 4096, number)
+        engine.close()
+        statistics = engine.health().recorder
+        return statistics is not None and statistics.accepted == statistics.committed == 100
+
+    workers = [in_a_fork(lambda number=number: serve(number)) for number in (1, 2, 3)]  # type: ignore[misc]
+    assert all(map(ended_well, workers))
+    engine.close()
+    found = sorted(row["latency_ns"] for row in rows_in(tmp_path / "data" / "journal"))
+    assert found == [0, *[1] * 100, *[2] * 100, *[3] * 100]
