@@ -222,8 +222,9 @@ def ready_decisions(cell: Cell) -> ReadyDecisions:
 
     The edges are whole bytes, so that the comparison on the hot path is one between integers.
     """
+    name = _plan_name(cell)
     decisions = tuple(
-        Decision(part.method, f"{_plan_name(cell)}#{index}", part.rule, cell, part, part.source)
+        Decision(part.method, f"{name}#{index}", part.rule, cell, part, part.source)
         for index, part in enumerate(cell.ranges)
     )
     return tuple(math.ceil(part.end_bytes) for part in cell.ranges[:-1]), decisions
@@ -231,7 +232,7 @@ def ready_decisions(cell: Cell) -> ReadyDecisions:
 
 def _plan_name(cell: Cell) -> str:
     source = "default" if cell.publication.version is None else f"v{cell.publication.version}"
-    return f"{source}:{cell.name}"
+    return f"{source}:{cell.name}~{cell.digest:08x}"
 
 
 def _costs(cell: Cell, payload_bytes: float) -> Iterator[tuple[str, MethodCost]]:

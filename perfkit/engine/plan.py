@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 
 from perfkit.config.curves import ANY, CurveSet
@@ -106,6 +107,8 @@ class Cell:
         experiment: the experiment that the cell is a variant of; empty for none.
         variant: which variant; empty for none.
         problems: what went wrong with a policy; the others decided in its place.
+        digest: tells apart cells of the same version and context: settings, corrections and breakers change what a
+            context is decided by.
     """
 
     context: Context
@@ -116,6 +119,7 @@ class Cell:
     experiment: str = ""
     variant: str = ""
     problems: tuple[str, ...] = ()
+    digest: int = 0
 
     def at(self, payload_bytes: float) -> PlanRange:
         """The range that holds a size."""
@@ -149,8 +153,8 @@ class Cell:
         return f"{name}{'/in place' if context.in_place else ''}{load}{state}{variant}"
 
 
-RangeMemo = dict[object, tuple[tuple[PlanRange, ...], tuple[str, ...]]]
-"""Ranges (and problems) that were compiled already: contexts that differ in nothing that matters share them."""
+RangeMemo = dict[object, tuple[tuple[PlanRange, ...], tuple[str, ...], int]]
+"""Ranges (problems, digest) that were compiled already: contexts that differ in nothing that matters share them."""
 
 
 def compile_cell(
@@ -186,10 +190,16 @@ def compile_cell(
     key = compiler.key()
     found = None if memo is None else memo.get(key)
     if found is None:
-        found = compiler.ranges(), tuple(compiler.problems)
+        ranges = compiler.ranges()
+        found = ranges, tuple(compiler.problems), _digest(ranges)
         if memo is not None:
             memo[key] = found
-    return Cell(context, pool, publication, found[0], circumstances, experiment, variant, found[1])
+    return Cell(context, pool, publication, found[0], circumstances, experiment, variant, found[1], found[2])
+
+
+def _digest(ranges: Sequence[PlanRange]) -> int:
+    said = "".join(f"{one.start_bytes!r} {one.method} {one.rule}\n" for one in ranges)
+    return zlib.crc32(said.encode("utf-8", "surrogatepass"))
 
 
 class _Compiler:
