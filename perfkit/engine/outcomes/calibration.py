@@ -95,6 +95,7 @@ class Calibrator:
         self._corrections = Corrections()
         self._changes: deque[CorrectionChange] = deque(maxlen=_CHANGES_KEPT)
         self._looked_ns = 0
+        self._is_changed = False
 
     def observe(self, pool: str, log_ratios: Mapping[str, Sequence[float]], now_ns: int) -> None:
         """Take in what transfers of a pool took, as they came in together.
@@ -120,21 +121,31 @@ class Calibrator:
         if self._compare(known, log_ratios, now_ns):
             self._dirty[pool] = None
 
+    def due(self, now_ns: int) -> tuple[str, ...]:
+        """Pools whose corrections are to be looked at: their evidence changed, or may have become too old."""
+        if now_ns - self._looked_ns > _FRESH_NS:
+            self._looked_ns = now_ns
+            self._dirty.update((name, None) for name, pool in self._pools.items() if pool.steps)
+        return tuple(self._dirty)
+
+    def settle(self, pool: str, now_ns: int) -> None:
+        """Look at the corrections of one pool; some 100 us."""
+        self._dirty.pop(pool, None)
+        if self.settings.correct and pool in self._pools and self._correct(pool, self._pools[pool], now_ns):
+            self._is_changed = True
+
     def corrections(self, now_ns: int) -> Corrections:
         """By what the plan is to be corrected; the same object as long as nothing changed.
 
         Args:
             now_ns: monotonic nanoseconds.
         """
-        if not self.settings.correct:
-            return self._corrections
-        if now_ns - self._looked_ns > _FRESH_NS:
-            self._looked_ns = now_ns
-            self._dirty.update((name, None) for name, pool in self._pools.items() if pool.steps)
-        changed = [name for name in self._dirty if self._correct(name, self._pools[name], now_ns)]
-        self._dirty.clear()
-        if changed:
-            self._corrections = self._made()
+        for pool in self.due(now_ns):
+            self.settle(pool, now_ns)
+        if self._is_changed:
+            made, self._is_changed = self._made(), False
+            if made != self._corrections:
+                self._corrections = made
         return self._corrections
 
     def changes(self) -> tuple[CorrectionChange, ...]:
@@ -174,7 +185,7 @@ class Calibrator:
                 self._changes.append(CorrectionChange(name, method, STEP**steps, 1.0, 0, sentence))
         self._pools.clear()
         self._dirty.clear()
-        self._corrections = Corrections() if self._corrections.factors else self._corrections
+        self._is_changed = True
 
     def _compare(self, pool: _Pool, log_ratios: Mapping[str, Sequence[float]], now_ns: int) -> bool:
         """Compare what came in with the reference; whether a block was closed."""
@@ -188,20 +199,21 @@ class Calibrator:
                 pair = (pool.reference, method) if pool.reference < method else (method, pool.reference)
                 sign = 1.0 if pair[1] == method else -1.0
                 if pair not in pool.pairs:
-                    pool.pairs[pair] = Blocks(max(8, math.ceil(self.settings.min_outcomes / BLOCKS_NEEDED)))
+                    pool.pairs[pair] = Blocks(max(8, math.ceil(self.settings.min_outcomes / BLOCKS_NEEDED)), now_ns)
                 closed |= pool.pairs[pair].add([sign * (ratio - level) for ratio in ratios], now_ns)
         return closed
 
     def _correct(self, name: str, pool: _Pool, now_ns: int) -> bool:
         """Move the factors of a pool to where the evidence is, if it is far enough from them."""
         for pair in [pair for pair, blocks in pool.pairs.items() if now_ns - blocks.closed_ns > _FORGOTTEN_NS]:
-            if pool.pairs[pair].medians:
-                del pool.pairs[pair]
+            del pool.pairs[pair]
+        if any(blocks.learns_anew for blocks in pool.pairs.values()):
+            return False  # what is common is not known until every method is known again
         found = self._relative(pool)
         changed = False
         for method in sorted({*pool.steps, *found}):
             before, level = pool.steps.get(method, 0), found.get(method)
-            after = 0
+            after = before if any(method in pair for pair in pool.pairs) else 0
             if level is not None:
                 away = abs(level.value - before * math.log(STEP))
                 bounded = stepped(level.value, self.settings.max_factor)

@@ -25,9 +25,10 @@ OTHER_POOLS = "(other)"
 
 _POOLS_KEPT = 1_000
 _DECISIONS_KEPT = 4_096
-_SLICE = 32
+_SLICE = 16
 _COMPARED = 128
 _COMPARED_EACH = 4
+_COMPARED_SLICE = 4  # each may need a prediction that nobody asked for yet, some 30 us
 _LONGEST_NS = 2**62
 _LATENCY_GOALS = ("latency", "balanced")
 
@@ -138,21 +139,16 @@ class Outcomes:
             with self._lock:
                 self._count(outcomes[start : start + _SLICE], comparable)
             pause()
-        each = max(_COMPARED_EACH, _COMPARED // max(len(comparable), 1))
-        ratios: dict[str, dict[str, list[float]]] = {}
-        for (pool, method), rows in comparable.items():
-            sample = rows if len(rows) <= each else self._random.sample(rows, each)
-            for start in range(0, len(sample), _SLICE):
-                ratios.setdefault(pool, {}).setdefault(method, []).extend(
-                    self._log_ratios(method, sample[start : start + _SLICE])
-                )
-                pause()
-        for pool, by_method in ratios.items():
-            observed = {method: found for method, found in by_method.items() if found}
-            if observed:
-                with self._lock:
-                    self._calibrator.observe(pool, observed, now_ns)
-                pause()
+        for pool, ratios in self._compared(comparable, pause).items():
+            with self._lock:
+                self._calibrator.observe(pool, ratios, now_ns)
+            pause()
+        with self._lock:
+            due = self._calibrator.due(now_ns)
+        for pool in due:
+            with self._lock:
+                self._calibrator.settle(pool, now_ns)
+            pause()
 
     def corrections(self) -> Corrections:
         """By what the plan is to be corrected; the same object as long as nothing changed."""
@@ -242,6 +238,22 @@ class Outcomes:
             self._explored.forget()
         self._retired, self._curves = self._curves, curves
         return True
+
+    def _compared(
+        self, comparable: dict[tuple[str, str], Sample], pause: Callable[[], None]
+    ) -> dict[str, dict[str, list[float]]]:
+        """Log ratios of actual to predicted of a sample of what came in, by pool and method."""
+        each = max(_COMPARED_EACH, _COMPARED // max(len(comparable), 1))
+        found: dict[str, dict[str, list[float]]] = {}
+        for (pool, method), rows in comparable.items():
+            sample = rows if len(rows) <= each else self._random.sample(rows, each)
+            ratios: list[float] = []
+            for start in range(0, len(sample), _COMPARED_SLICE):
+                ratios += self._log_ratios(method, sample[start : start + _COMPARED_SLICE])
+                pause()
+            if ratios:
+                found.setdefault(pool, {})[method] = ratios
+        return found
 
     def _log_ratios(self, method: str, rows: Iterable[tuple[GoalCell, int, float]]) -> list[float]:
         found = []

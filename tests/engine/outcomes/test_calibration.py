@@ -188,3 +188,15 @@ def test_whatever_comes_in_factors_stay_within_bounds(batches, max_factor):
         for factor in calibrator.corrections(second * SECOND).of(POOL).values():
             assert 1 / max_factor * (1 - 1e-9) <= factor <= max_factor * (1 + 1e-9)
             assert factor != 1
+
+
+def test_while_one_method_is_learned_anew_the_others_stay():
+    traffic = Traffic(14)
+    truth = EVEN | {"uds": 1.5}
+    before = traffic.send(120, truth, MIXED)[-1]
+    assert set(before) == {"uds"}
+    seen = traffic.send(120, truth | {"grpc": 3.0}, MIXED)
+    assert seen[-1]["grpc"] / seen[-1].get("uds", 1) == pytest.approx(2.0, rel=0.15)
+    assert seen[-1].get("shm_pool", 1) / seen[-1].get("uds", 1) == pytest.approx(1 / 1.5, rel=0.15)
+    steps = [state for state, following in itertools.pairwise([before, *seen]) if state != following]
+    assert len(steps) <= 3

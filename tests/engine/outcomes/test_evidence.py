@@ -74,7 +74,8 @@ def test_memory_is_bounded_however_much_comes_in():
 def test_what_changed_replaces_what_was():
     rng = random.Random(5)
     before = [rng.gauss(0.0, 0.05) for _ in range(40)]
-    after = [rng.gauss(0.5, 0.05) for _ in range(16)]
+    after = [rng.gauss(0.5, 0.05) for _ in range(30)]
+    assert filled(before + after[:10]).level() is None  # the first 8 of after are what was noticed, and unlearned
     assert filled(before + after).level().value == pytest.approx(0.5, abs=0.05)
 
 
