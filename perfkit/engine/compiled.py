@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -192,9 +193,12 @@ def named(plan: Plan, names: Names) -> tuple[Names, tuple[tuple[str, str], ...]]
 def circumstances_of(plan: Plan, pool: str, conditions: Conditions) -> Circumstances:
     """What holds for one pool under these conditions."""
     learned = plan.learned
-    return Circumstances(
+    return _shared(
         conditions.state, conditions.open_methods, learned.factors.get(pool, ()), pool not in learned.untrusted
     )
+
+
+_shared = functools.lru_cache(maxsize=1024)(Circumstances)  # most cells of a plan have the same
 
 
 def make_ready(

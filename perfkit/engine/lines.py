@@ -83,14 +83,12 @@ class Setting:
     Args:
         lines: costs by method, for all with evidence.
         grid: sizes at which methods are compared first: geometric, and where a line has a knee.
-        values: costs by method on the grid.
         differences: what two methods differ in, by their names; filled as it is needed.
         lows: lower bounds of differences, by methods, scales and position on the grid; filled as it is needed.
     """
 
     lines: Mapping[str, Line]
-    grid: tuple[float, ...]
-    values: Mapping[str, array[float]]
+    grid: array[float]
     differences: dict[tuple[str, str], Difference] = dataclasses.field(default_factory=dict)
     lows: dict[tuple[str, str, tuple[float, float], float], float] = dataclasses.field(default_factory=dict)
 
@@ -132,11 +130,7 @@ def make_setting(
             pause()
     grid = _grid(list(lines.values()))
     pause()
-    values = {}
-    for method, line in lines.items():
-        values[method] = array("d", line.on(grid))
-        pause()
-    return Setting(MappingProxyType(lines), grid, MappingProxyType(values))
+    return Setting(MappingProxyType(lines), grid)
 
 
 def line_of(composition: Composition) -> Line:
@@ -172,10 +166,10 @@ def _sum(parts: Sequence[Part]) -> _Pieces:
     return _Pieces(tuple(starts), tuple(fixed), tuple(per_byte))
 
 
-def _grid(lines: Sequence[Line]) -> tuple[float, ...]:
+def _grid(lines: Sequence[Line]) -> array[float]:
     """A geometric grid of sizes and the sizes at which a line has a knee."""
     if not lines:
-        return ()
+        return array("d")
     first, last = SMALLEST_BYTES, max(max(line.last_bytes for line in lines), SMALLEST_BYTES) * EXTRAPOLATION
     count = math.ceil(_POINTS_PER_DOUBLING * math.log2(last / first)) + 1
     step = (last / first) ** (1 / max(count - 1, 1))
@@ -183,4 +177,4 @@ def _grid(lines: Sequence[Line]) -> tuple[float, ...]:
     for line in lines:
         for term in line.terms:
             sizes.update(start for start in term.starts if first <= start <= last)
-    return tuple(sorted(sizes))
+    return array("d", sorted(sizes))

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -54,6 +55,7 @@ _EDGE_PRECISION = 1.002  # edges are refined until they lie within this factor
 _SETTINGS_KEPT = 256
 _COMPILED_KEPT = 8192
 _POINTS_PER_PAUSE = 24
+_PLAIN = (1.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Basis:
     following: str | None
     scales: tuple[float, float]
     limit_bytes: float
-    grid: tuple[float, ...] = dataclasses.field(repr=False, compare=False)
+    grid: array[float] = dataclasses.field(repr=False, compare=False)
 
     def crossover(self, method: str, edge_bytes: float) -> tuple[float, float] | None:
         """The sizes around an edge at which two methods cannot be told apart: where the true edge may lie."""
@@ -214,7 +216,7 @@ def choose(
         margin: benefit below which a simpler method is taken in any case.
     """
     lines = [line_of(one) for one in compositions]
-    setting = Setting(MappingProxyType({}), (), MappingProxyType({}))
+    setting = Setting(MappingProxyType({}), array("d"))
     contest = _Contest(lines, [1.0] * len(lines), setting, margin, _no_pause)
     return compositions[contest.winner([line.at(payload_bytes) for line in lines], payload_bytes, tolerance)]
 
@@ -385,7 +387,7 @@ class _Contest:
         within = 1 + max(tolerance, self.margin)
         edges: list[tuple[float, int]] = []
         left = SMALLEST_BYTES
-        for number, (size, values) in enumerate(zip(grid, self._rows(len(grid)), strict=True)):
+        for number, (size, values) in enumerate(zip(grid, self._rows(grid), strict=True)):
             if number % _POINTS_PER_PAUSE == 0:
                 self.pause()
             least = min(values)
@@ -433,6 +435,7 @@ class _Contest:
             following = edges[index + 1][1] if index + 1 < len(edges) else None
             end = math.inf if following is None else starts[index + 1]
             scales = (self.scales[number], 1.0 if following is None else self.scales[following])
+            scales = _PLAIN if scales == _PLAIN else scales  # one object for most ranges
             next_method = None if following is None else self.lines[following].method
             basis = Basis(compositions, next_method, scales, last * EXTRAPOLATION, self.setting.grid)
             middle = _middle(start, end, first, last)
@@ -452,12 +455,13 @@ class _Contest:
             return PENALISED
         return MARGINAL if scaled[number] <= min(scaled) * (1 + self.margin) else INDISTINGUISHABLE
 
-    def _rows(self, count: int) -> zip[tuple[float, ...]]:
-        """The (scaled) costs of all methods at the first sizes of the grid."""
-        columns: list[Sequence[float]] = []
+    def _rows(self, grid: Sequence[float]) -> zip[tuple[float, ...]]:
+        """The (scaled) costs of all methods at ascending sizes."""
+        columns = []
         for line, scale in zip(self.lines, self.scales, strict=True):
-            values = self.setting.values[line.method][:count]
+            values = line.on(grid)
             columns.append(values if scale == 1.0 else [scale * value for value in values])
+            self.pause()
         return zip(*columns, strict=True)
 
     def _values_at(self, payload_bytes: float) -> list[float]:
