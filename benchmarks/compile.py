@@ -3,8 +3,8 @@
 Method. A folder is written as a service has it: `perfkit.toml` with 50 pools that follow 12 policies in turn (all
 goals, own weights, methods, margins, tolerances, rules, an override, handwritten thresholds), and published curves of 5
 methods and 24 codecs with knees, in four quantities. From it, all 18 000 cells of 50 pools x 4 kinds x 6 formats x 3
-compressions x 5 resource states are compiled into what `Engine.decide` looks up, nothing stubbed, with the pause that
-the engine's thread uses.
+compressions x 5 resource states are compiled into what `Engine.decide` looks up, nothing stubbed. The pause, at which
+the engine's thread gives way, only notes the time here.
 
 * `compile_s`: median over `--runs` runs of a plan made anew each time; `runs_s` are all of them. Curves are read anew,
   so that nothing is left of the run before. Garbage is collected as in a service.
@@ -12,7 +12,7 @@ the engine's thread uses.
 * `memory_mb`: what Python's allocator holds more after one such run than before it (tracemalloc, in a run of its own
   that is not timed), with everything that was compiled still in use; reading the files is not part of it.
 * `unique_ranges`: how many different tables of ranges the cells came to.
-* `slice_us`: processor time between two pauses, 99.9th percentile and longest.
+* `slice_us`: processor time between two pauses, 99.9th percentile and longest; the longest are collections of garbage.
 * `idle_cpu_percent`: processor time of the process over `--idle` seconds, in percent of one core, while an engine has
   that folder loaded and all contexts in use, its thread watching, and nobody decides.
 """
@@ -152,11 +152,11 @@ def compile_all(plan: Plan, pause: Callable[[], None]) -> list[Ready]:
         Context(pool, kind, name, compression, "uds", plan.methods)
         for pool, kind, name, compression in names_of_cells()
     ]
-    return [
-        make_ready(plan, context, conditions, strict=True, pause=pause)
-        for conditions in map(Conditions, STATES)
-        for context in contexts
-    ]
+    ready = []
+    for conditions, context in itertools.product(map(Conditions, STATES), contexts):
+        ready.append(make_ready(plan, context, conditions, strict=True, pause=pause))
+        pause()
+    return ready
 
 
 @dataclasses.dataclass(frozen=True)

@@ -293,6 +293,7 @@ class _Memo:
         key = (self._place(curves, context, goal), context.available, wishes)
         found = self._compiled.get(key)
         if found is None:
+            pause()
             setting = self.setting(curves, context, goal, pause)
             found = self._compiled.keep(key, _compile(setting, context.available, wishes, pause))
         return found
