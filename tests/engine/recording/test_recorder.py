@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import threading
 import time
 import weakref
@@ -203,54 +202,6 @@ def test_more_threads_than_the_page_has_cells_are_counted_all_the_same(
     assert_exact(recorder.statistics(), 80)
     recorder.close()
     assert len(rows_in(folder)) == 80
-
-
-def test_a_signals_handler_may_record_while_a_row_is_recorded(decision: Decision) -> None:
-    recorder = Recorder(RecorderSettings(buffer_rows=10_000_000), None)
-    handled = 0
-
-    def handle(number: int, frame: object) -> None:
-        nonlocal handled
-        handled += 1
-        recorder.record(decision, 4096, 2)
-
-    before = signal.signal(signal.SIGALRM, handle)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
-        recorded = 0
-        while handled < 1000:
-            recorder.record(decision, 4096, 1)
-            recorded += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert_exact(recorder.statistics(), recorded + handled)
-    assert recorder.statistics().dropped == 0
-    recorder.close()
-
-
-def test_a_handler_that_raises_leaves_the_totals_exact(decision: Decision) -> None:
-    recorder = Recorder(RecorderSettings(buffer_rows=10_000_000), None)
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before, interrupted = signal.signal(signal.SIGALRM, interrupt), 0
-    try:
-        while interrupted < 300:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0003)
-                while True:
-                    recorder.record(decision, 4096, 1)
-            except KeyboardInterrupt:
-                interrupted += 1
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    statistics = recorder.statistics()
-    assert_exact(statistics, statistics.accepted)
-    assert (statistics.dropped, statistics.committed) == (0, 0)
-    assert len(recorder.take(10_000_000)) == statistics.accepted
-    recorder.close()
 
 
 def test_coroutines_record_without_waiting(make: Make, decision: Decision, folder: Path, rows_in: Rows) -> None:
