@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Background", "check_interval"]
 
 _STOP_WAIT_S = 10.0
+_SHORTEST_PAUSE = 0.1
+"""Of the interval, after a look that took long."""
 
 
 def check_interval(interval_s: float) -> float:
@@ -34,7 +37,7 @@ class Background:
 
     Args:
         control: what looks; it is not kept alive.
-        interval_s: pause between two looks.
+        interval_s: from one look to the next, however long it takes.
     """
 
     def __init__(self, control: Control, interval_s: float) -> None:
@@ -62,14 +65,17 @@ class Background:
             self._thread.join(_STOP_WAIT_S)
 
     def _run(self) -> None:
+        took_s = 0.0
         while True:
-            self._wake.wait(self.interval_s)
+            self._wake.wait(max(self.interval_s - took_s, self.interval_s * _SHORTEST_PAUSE))
             self._wake.clear()
             control = self._control()
             if control is None or self._is_stopped:
                 return
+            started_s = time.monotonic()
             control.look(self._has_ended)
             del control  # or it would keep the engine until the next look
+            took_s = time.monotonic() - started_s
 
     def _has_ended(self, pause_s: float) -> bool:
         """Wait in the middle of a look; True when the thread is to end."""

@@ -9,7 +9,7 @@ import time
 import weakref
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import random
 
 from perfkit.config.source import shown
@@ -21,6 +21,7 @@ from perfkit.engine.decision import Decision
 from perfkit.engine.events import PlanReloaded, ReloadRefused
 from perfkit.engine.feedback import Feedback
 from perfkit.engine.loading import Files, Loaded, load_files
+from perfkit.engine.preparing import Bound, Found, Preparation, Prepared, bound_anew, compiled_anew, names_of
 from perfkit.engine.watching import settled
 from perfkit.errors import ConfigError
 from perfkit.journal.turns import Turns
@@ -28,24 +29,6 @@ from perfkit.journal.turns import Turns
 __all__ = ["Bound", "Control"]
 
 _UNKNOWN_NAMES_KEPT = 8
-_MOST_CONTEXTS = 1_000
-_NOTHING: Ready = ((), (), 0.0, None)
-
-
-class Bound:
-    """A context that a caller has bound: what it is looked up in is replaced whenever the tables are.
-
-    Args:
-        names: as the caller gave them: what is unknown now may be known to the next plan.
-        context: what they stand for in the plan in force.
-        offers_all: the caller named no methods, so that all that are known may be taken.
-        ready: what is looked up.
-    """
-
-    __slots__ = ("__weakref__", "context", "names", "offers_all", "ready")
-
-    def __init__(self, names: Names, context: Context, offers_all: bool, ready: Ready) -> None:
-        self.names, self.context, self.offers_all, self.ready = names, context, offers_all, ready
 
 
 class Control:
@@ -70,6 +53,8 @@ class Control:
         self.background: Background | None = None
         self._resumed_s: float | None = None
         self.bounds: weakref.WeakSet[Bound] = weakref.WeakSet()
+        self.binds = 0
+        self.preparation = Preparation()
         self.reloading, self.swapping = threading.RLock(), threading.RLock()  # a signal's handler may reload, too
         _CONTROLS.add(self)
 
@@ -78,10 +63,10 @@ class Control:
         self._resume()
         tables = self.tables
         context, is_known = self._context(tables.plan, names)
-        ready = tables.cells.get(_names(context))
+        ready = tables.cells.get(names_of(context))
         if ready is None:
             ready = self._timed(lambda: make_ready(tables.plan, context, tables.conditions))
-            tables.keep(_names(context), ready)
+            tables.keep(names_of(context), ready)
         if is_known and names not in tables.cells:
             tables.keep(names, ready)
         return ready
@@ -97,6 +82,7 @@ class Control:
             ready = self._timed(lambda: make_ready(tables.plan, context, tables.conditions))
             bound = Bound(names, context, available is None, ready)
             self.bounds.add(bound)
+            self.binds += 1
             return bound
 
     def divert(self, decision: Decision, payload_bytes: int, session: str | None = None) -> Decision:
@@ -142,9 +128,9 @@ class Control:
         """
         while True:
             before = self.tables
-            after = Tables(plan or before.plan, conditions or before.conditions)
+            after, ready = self._next(plan or before.plan, conditions or before.conditions)
             try:
-                readied = _compiled_anew(before, after, list(self.bounds), pause)
+                readied = compiled_anew(before, after, list(self.bounds), ready, pause)
             except Exception as error:
                 if plan is None:
                     raise
@@ -154,10 +140,16 @@ class Control:
                     self._put(after, readied)
                     return
 
-    def _put(self, tables: Tables, readied: dict[Bound, tuple[Context, Ready]]) -> None:
+    def _next(self, plan: Plan, conditions: Conditions) -> tuple[Tables, Prepared | None]:
+        if plan is not self.tables.plan:
+            return Tables(plan, conditions), None
+        ready = self.preparation.under(plan, conditions)
+        return ready.tables, ready
+
+    def _put(self, tables: Tables, readied: dict[Bound, Found]) -> None:
         self.tables = tables
         for bound in list(self.bounds):
-            found = readied.get(bound) or _bound_anew(bound, tables, strict=False)  # bound meanwhile
+            found = readied.get(bound) or bound_anew(bound, tables, strict=False)  # bound meanwhile
             bound.context, bound.ready = found
 
     def reload(self, pause: Callable[[], None] | None = None) -> None:
@@ -235,6 +227,13 @@ class Control:
                 self.swap(None, conditions, pause)
         feedback.tell_corrections()
         feedback.tell_breakers(before.conditions, conditions)
+        self._prepare(pause)
+
+    def _prepare(self, pause: Callable[[], None] | None) -> None:
+        """Compile what is in use for what may hold next, so that the engine reacts at once."""
+        tables = self.tables
+        explores = tables.plan.loaded.settings.engine.exploration.rate > 0
+        self.preparation.fill(tables, self.bounds, self.binds, explores=explores, pause=pause or (lambda: None))
 
     def stop_experiment(self, name: str) -> None:
         """Take an experiment out of force, whatever the files say, until the engine is loaded anew."""
@@ -310,6 +309,7 @@ class Control:
         """After a fork: another thread may have been swapping, and the engine's own stayed with the parent."""
         self.reloading, self.swapping = threading.RLock(), threading.RLock()
         self.feedback.abandon_in_child()
+        self.preparation = Preparation()
         if self.background is not None:
             # Begun when the child first decides or records: a thread cannot be started safely in the middle of a fork,
             # and most children never ask.
@@ -324,44 +324,6 @@ def _waking(control: weakref.ref[Control]) -> Callable[[], None]:
             found.wake()
 
     return wake
-
-
-def _compiled_anew(
-    before: Tables, after: Tables, bounds: Iterable[Bound], pause: Callable[[], None] | None
-) -> dict[Bound, tuple[Context, Ready]]:
-    """Fill new tables with every context that was in use; what was bound is returned, ready."""
-    plan, conditions = after.plan, after.conditions
-    strict = plan is not before.plan
-    if strict:
-        make_ready(plan, Context(available=plan.methods), conditions, strict=True, pause=pause)  # none is taken unseen
-    for names in list(before.cells):
-        known, unknown = named(plan, names)
-        if not unknown:
-            ready = after.cells.get(known)
-            if ready is None:
-                ready = make_ready(plan, Context(*known, plan.methods), conditions, strict=strict, pause=pause)
-                after.keep(known, ready)
-            after.keep(names, ready)
-    if strict:  # whoever bound and forgot, binds again
-        for context, _, _ in list(before.plan.compiled)[-_MOST_CONTEXTS:]:
-            _bound_anew(
-                Bound(_names(context), context, context.available == before.plan.methods, _NOTHING),
-                after,
-                strict=True,
-                pause=pause,
-            )
-    return {bound: _bound_anew(bound, after, strict=strict, pause=pause) for bound in bounds}
-
-
-def _bound_anew(
-    bound: Bound, tables: Tables, *, strict: bool, pause: Callable[[], None] | None = None
-) -> tuple[Context, Ready]:
-    plan, context = tables.plan, bound.context
-    known, _ = named(plan, bound.names)
-    # Who named no methods gets those that are known now.
-    methods = plan.methods if bound.offers_all else context.available
-    context = Context(*known, methods, context.in_place, context.in_flight)
-    return context, make_ready(plan, context, tables.conditions, strict=strict, pause=pause)
 
 
 def _changes(before: Plan, after: Plan) -> tuple[str, ...]:
@@ -384,10 +346,6 @@ def _not_compiled(plan: Plan, error: Exception) -> ConfigError:
         "in force. Take the version back with `perfkit publish --rollback`, or publish again",
         path=plan.loaded.thresholds_path,
     )
-
-
-def _names(context: Context) -> Names:
-    return (context.pool, context.kind, context.format, context.compression, context.signalling)
 
 
 _CONTROLS: weakref.WeakSet[Control] = weakref.WeakSet()
