@@ -77,7 +77,7 @@ class Chooser:
         Later come those that the pool does not want here, and last those that the plan leaves alone now, because their
         circuit breaker is open or the arena is exhausted.
         """
-        # By identity: decisions of the same name differ with the circumstances. One that is kept keeps its number.
+        # By identity: a name does not say which methods are left alone. A decision that is kept keeps its number.
         known = self._orders.get(id(decision))
         if known is not None:
             return known[1]
