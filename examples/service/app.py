@@ -59,8 +59,7 @@ class Ranking:
         threads: int = 32,
     ) -> None:
         self.features = make_features()
-        self.engine = perfkit.Engine.load(config)
-        self.engine.watch()  # what is published while the service runs is taken over
+        self.engine = perfkit.Engine.load(config)  # what is published while the service runs is taken over
         self.channel = perfkit.connect(
             address, engine=self.engine, methods=methods, record=journal or True, timeout_s=timeout_s
         )

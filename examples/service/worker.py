@@ -63,9 +63,10 @@ def main() -> None:
     parser.add_argument("--config", default="perfkit.toml", help="settings, and the thresholds beside them")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leaves the `with` below: requests under way are answered
-    engine = perfkit.Engine.load(arguments.config)
-    engine.watch()
-    with perfkit.serve(handle, arguments.address, engine=engine) as server:
+    with (
+        perfkit.Engine.load(arguments.config) as engine,
+        perfkit.serve(handle, arguments.address, engine=engine) as server,
+    ):
         print(f"worker {os.getpid()} listens at {server.address}", flush=True)
         server.wait()
 
