@@ -173,9 +173,9 @@ class Facts:
             "stage": "whole",
             "payload_bytes": sizes,
             "latency_ns": latencies,
-            "ok": oks,
-            "error": errors,
-            "session": [session or "" for session in sessions],
+            "ok": True if all(oks) else oks,  # one value for all rows is encoded in no time
+            "error": errors if any(errors) else None,
+            "session": [session or "" for session in sessions] if any(sessions) else "",
         }
         pause()
         return {**columns, **self._columns(decisions, _TRANSFER_FACTS, pause)}
