@@ -69,6 +69,7 @@ class Engine:
 
     def __init__(self, loaded: Loaded) -> None:
         self._control = Control(loaded)
+        self._feedback = self._control.feedback
 
     @classmethod
     def load(
@@ -240,10 +241,10 @@ class Engine:
             ok: whether it succeeded.
             error: the exception of one that failed, or its name.
         """
-        feedback = self._control.feedback
+        feedback = self._feedback
         if not ok:
             feedback.failed(decision, error)
-        elif feedback.breakers.failing:
+        elif feedback.failing:
             feedback.succeeded(decision)
         feedback.recorder.record(decision, payload_bytes, latency_ns, session, ok, error)
 
@@ -256,17 +257,17 @@ class Engine:
         error: str | BaseException | type[BaseException] | None = None,
     ) -> None:
         """As `record`, without a row: for who keeps the rows of its transfers itself, as channels do."""
-        feedback = self._control.feedback
+        feedback = self._feedback
         if not ok:
             feedback.failed(decision, error)
-        elif feedback.breakers.failing:
+        elif feedback.failing:
             feedback.succeeded(decision)
         feedback.observed((0, decision, payload_bytes, latency_ns, None, ok, error))
 
     @property
     def awaits_success(self) -> bool:
         """Whether a method failed since its last success: for who tells of failures only, until one is awaited."""
-        return bool(self._control.feedback.breakers.failing)
+        return bool(self._control.feedback.failing)
 
     def explain(self, decision_id: str, payload_bytes: float | None = None) -> Explanation:
         """Why a decision was taken, by the id that rows, logs and traces name it by.

@@ -68,7 +68,7 @@ class Feedback:
         self._settings = engine = settings.engine
         # Absolute: a service may go to another folder.
         self._folder = None if settings.path is None else Path(settings.path).absolute().parent
-        self.breakers = Breakers(engine.breaker)
+        self._watch_failures(Breakers(engine.breaker))
         self.budget = Budget(engine.exploration.budget_ns_per_s)
         self.recorder = self._new_recorder()
         self._observed: deque[tuple[Any, ...]] = deque(maxlen=engine.recorder.buffer_rows)
@@ -83,13 +83,18 @@ class Feedback:
         self.monitor.use(engine.resources)
         self.outcomes.configure(engine.calibration)
         if engine.breaker != before.breaker:
-            self.breakers = Breakers(engine.breaker)
+            self._watch_failures(Breakers(engine.breaker))
         if engine.exploration != before.exploration:
             self.budget = Budget(engine.exploration.budget_ns_per_s)
         if engine.recorder != before.recorder or is_new_folder:
             recorder = self.recorder
             self.recorder = self._new_recorder()
             recorder.close()
+            self._observed.extend(recorder.take(engine.recorder.buffer_rows))  # not written again, but learned from
+
+    def _watch_failures(self, breakers: Breakers) -> None:
+        self.breakers = breakers
+        self.failing = breakers.failing  # at hand for `Engine.record`, which every transfer calls
 
     def open(self) -> None:
         """Write rows again after `close`."""
