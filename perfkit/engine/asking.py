@@ -16,36 +16,28 @@ from perfkit.errors import UnknownNameError
 
 __all__ = ["policy_proposals"]
 
-_GRID = tuple(2.0 ** (step / 2) for step in range(2 * 36))
+_GRID = tuple(2.0 ** (step / 2) for step in range(2 * 36 + 1))
 """Two sizes per doubling up to 64 GiB, beside a policy's own breakpoints."""
 _PRECISION = 1.002
+_INSTEAD = "what comes after policies decides"
 
 
 class _Figures(Mapping[str, MethodFigures]):
     """What each method costs at a size: worked out when a policy looks at it."""
 
-    def __init__(self, curves: CurveSet | None, pool: PoolSettings, asked: PolicyContext, context: Context) -> None:
-        self._curves, self._pool, self._asked, self._context = curves, pool, asked, context
+    def __init__(self, available: tuple[str, ...], cost: Callable[[str, str], float | None], goal: str) -> None:
+        self._available, self._cost, self._goal = available, cost, goal
 
     def __getitem__(self, method: str) -> MethodFigures:
-        if method not in self._asked.available:
+        if method not in self._available:
             raise KeyError(method)
-        costs = [self._cost(method, goal) for goal in (self._asked.goal, "latency", "cpu", "memory")]
-        return MethodFigures(*costs)
+        return MethodFigures(*(self._cost(method, goal) for goal in (self._goal, "latency", "cpu", "memory")))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._asked.available)
+        return iter(self._available)
 
     def __len__(self) -> int:
-        return len(self._asked.available)
-
-    def _cost(self, method: str, goal: str) -> float | None:
-        if self._curves is None:
-            return None
-        found = method_cost(
-            self._curves, method, self._context, self._asked.payload_bytes, goal, weights=self._pool.weights
-        )
-        return None if found is None else found.value
+        return len(self._available)
 
 
 def policy_proposals(
@@ -58,41 +50,52 @@ def policy_proposals(
 ) -> tuple[tuple[Proposal, ...], tuple[str, ...]]:
     """What the pool's policy proposes for every size.
 
+    Args:
+        pool: names the policy.
+        curves: what was published; None for nothing.
+        context: what is decided for, with all methods that are there.
+        circumstances: state of the host, and corrections of the figures.
+        candidates: methods that may be taken now.
+        pause: called before each size.
+
     Returns:
         The proposals in order of size, and what went wrong, in sentences: the policy is not registered, raised, or
-        named a method that cannot be taken.
+        named what is no method of the context. A method that is none of the candidates is proposed: whoever follows
+        the proposal tells why it cannot be taken.
     """
     assert pool.policy is not None
     try:
         policy = find_policy(pool.policy)
     except UnknownNameError as error:
         return (), (f"pool {context.pool}: {error}",)
-    problems: dict[str, None] = {}
+    problems: dict[str, str] = {}
 
     def method_at(payload_bytes: float) -> str | None:
         if pause is not None:
             pause()
-        return _ask(policy, pool, curves, context, circumstances, candidates, payload_bytes, problems)
+        asked, figures = _asked(pool, curves, context, circumstances, candidates, payload_bytes)
+        return _answer(policy, asked, figures, context.available, problems)
 
-    edges = _edges(method_at, sorted({0.0, *_GRID, *policy.breakpoints}), set(policy.breakpoints))
+    turns = {turn for size in policy.breakpoints for turn in (size, size + 1)}  # below it, and up to it
+    edges = _edges(method_at, sorted({0.0, *_GRID, *turns}), turns)
     name = f"policy {policy.name}"
     proposals = tuple(
         Proposal(start, end, method, name if method else f"{name}: leaves it open")
         for (start, method), (end, _) in itertools.pairwise([*edges, (math.inf, None)])
     )
-    return proposals, tuple(problems)
+    return proposals, tuple(problems.values())
 
 
-def _ask(
-    policy: Policy,
+def _asked(
     pool: PoolSettings,
     curves: CurveSet | None,
     context: Context,
     circumstances: Circumstances,
     candidates: tuple[str, ...],
     payload_bytes: float,
-    problems: dict[str, None],
-) -> str | None:
+) -> tuple[PolicyContext, _Figures]:
+    """What a policy is given at a size."""
+    factors = dict(circumstances.factors)
     asked = PolicyContext(
         math.ceil(payload_bytes),
         context.pool,
@@ -106,16 +109,37 @@ def _ask(
         circumstances.goal or pool.goal,
         candidates,
     )
+
+    def cost(method: str, goal: str) -> float | None:
+        if curves is None:
+            return None
+        found = method_cost(curves, method, context, asked.payload_bytes, goal, weights=pool.weights, factors=factors)
+        return None if found is None else found.value
+
+    return asked, _Figures(candidates, cost, asked.goal)
+
+
+def _answer(
+    policy: Policy, asked: PolicyContext, figures: _Figures, available: tuple[str, ...], problems: dict[str, str]
+) -> str | None:
+    """The method that a policy names; of each kind of mistake, the first is told."""
     try:
-        method = policy.function(asked, _Figures(curves, pool, asked, context))
-    except Exception as error:  # noqa: BLE001 - somebody else's code must not take the engine down
-        problems[f"policy {policy.name} raised {error!r}; what comes after policies decides"] = None
+        method = policy.function(asked, figures)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code must not take the engine down
+        problems.setdefault("raised", f"policy {policy.name} raised {_shown(error)}; {_INSTEAD}")
         return None
-    if method is None or method in candidates:
+    if method is None or (isinstance(method, str) and method in available):
         return method
-    named = f"policy {policy.name} named {method!r}, must be one of {', '.join(candidates)} or None"
-    problems[f"{named}; what comes after policies decides"] = None
+    named = f"policy {policy.name} named {_shown(method)}, must be one of {', '.join(available)} or None"
+    problems.setdefault("named", f"{named}; {_INSTEAD}")
     return None
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:200]
+    except Exception:  # noqa: BLE001 - a representation is somebody else's code, too
+        return f"a {type(value).__name__}"
 
 
 def _edges(

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from perfkit.config.engine_settings import RESOURCE_STATES
 from perfkit.schema import ZERO_COPY_FAMILY
 
 __all__ = ["NORMAL", "STATES", "Circumstances"]
 
 NORMAL = "normal"
-STATES = (NORMAL, "cpu_pressure", "memory_pressure", "arena_low", "arena_exhausted")
+STATES = RESOURCE_STATES
 """What the host has left; see docs/explanation/resource-states.md."""
 
 _GOAL_OF_STATE = MappingProxyType({"cpu_pressure": "cpu", "memory_pressure": "memory"})

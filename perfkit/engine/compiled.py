@@ -246,12 +246,11 @@ def _ready(
     if conditions.probing:
         closed = dataclasses.replace(conditions, open_methods=conditions.open_methods - conditions.probing)
         whole = cell_of(plan, context, circumstances_of(plan, context.pool, closed), arm, strict=strict, pause=pause)
-        decisions, chance = with_probes(cell, decisions, whole, conditions.probing)
-        if chance:
-            return edges, decisions, chance, None
+        probing = with_probes(edges, decisions, whole, conditions.probing)
+        if probing[2]:
+            return (*probing, None)
     if conditions.exploring:
-        decisions, chance = with_trials(cell, decisions, plan.loaded.settings.engine.exploration)
-        return edges, decisions, chance, None
+        return (*with_trials(cell, edges, decisions, plan.loaded.settings.engine.exploration), None)
     return edges, decisions, 0.0, None
 
 
@@ -278,7 +277,9 @@ def cell_of(
         if strict:
             raise
         plan.errors[f"the plan of {context.kind}/{context.format} cannot be compiled: {error!r}"] = None
-        cell = compile_cell(settings, Publication(), context, circumstances)
+        experiment, variant, pool = arm or ("", "", settings.pool(context.pool))
+        arm = experiment, variant, dataclasses.replace(pool, policy=None)
+        cell = compile_cell(settings, Publication(), context, circumstances, arm=arm)
     plan.errors.update(dict.fromkeys(cell.problems))
     plan.compiled[key] = cell
     return cell

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from perfkit.config.curves import CurveSet
 from perfkit.config.pool_settings import Weights
-from perfkit.engine.costs import Context
+from perfkit.engine.costs import AS_MEASURED, Context
 from perfkit.engine.lines import Line, Setting
 from perfkit.engine.ranges import compose_all
 from perfkit.engine.sources import Answer, Proposal
@@ -17,9 +17,9 @@ from perfkit.engine.sources import Answer, Proposal
 __all__ = ["confident_proposals", "probability_no_worse"]
 
 _HALF_WIDTH_SDS = 1.959964  # of a normal distribution, for 95 %
-_PRECISION = 1.02
+_PRECISION = 1.02  # edges are refined until they lie within this factor
 _LARGEST_BYTES = 2.0**40
-_GRID_FACTOR = 4.0
+_GRID_FACTOR = 4.0  # between two sizes at which confidence is looked at
 
 
 def probability_no_worse(difference: tuple[float, float, float], allowed: float = 0.0) -> float:
@@ -30,6 +30,9 @@ def probability_no_worse(difference: tuple[float, float, float], allowed: float 
     Args:
         difference: cost of the one minus cost of the other, with its lower and upper bound.
         allowed: what it may cost more.
+
+    >>> probability_no_worse((0.0, -10.0, 10.0)), round(probability_no_worse((10.0, 0.0, 20.0)), 3)
+    (0.5, 0.025)
     """
     value, low, high = difference
     excess = value - allowed
@@ -50,6 +53,7 @@ def confident_proposals(
     tolerance: float,
     weights: Weights,
     factors: Mapping[str, float],
+    penalties: Mapping[str, float] = AS_MEASURED,
     pause: Callable[[], None] | None = None,
 ) -> tuple[Proposal, ...]:
     """The proposals of the curves, without a method where it is not sure enough.
@@ -64,7 +68,11 @@ def confident_proposals(
         tolerance: loss, as a share, that does not count as worse.
         weights: of the goal ``balanced``.
         factors: corrections by method.
+        penalties: what a method's cost is multiplied by before methods are compared.
         pause: called between sizes.
+
+    Returns:
+        The proposals in order of size; those that are not sure enough name no method, and say so.
     """
     if confidence <= 0:
         return tuple(proposals)
@@ -77,7 +85,9 @@ def confident_proposals(
             if instead == proposal.method or first is None or second is None:  # nothing is known that speaks against it
                 kept.append(part)
             else:
-                kept += _checked(part, costs, first, second, confidence, tolerance, pause)
+                scales = penalties.get(first.method, 1.0), penalties.get(second.method, 1.0)
+                is_sure = _is_sure(costs, (first, second), scales, confidence, tolerance, pause)
+                kept += _checked(part, is_sure, f"not {confidence:.0%} sure to be no worse than {second.method}")
     return tuple(kept)
 
 
@@ -89,23 +99,27 @@ def _cut(proposal: Proposal, fallback: Sequence[Answer]) -> Iterator[tuple[float
             yield start, end, str(answer.proposal.method)
 
 
-def _checked(
-    part: Proposal,
+def _is_sure(
     costs: Setting,
-    first: Line,
-    second: Line,
+    lines: tuple[Line, Line],
+    scales: tuple[float, float],
     confidence: float,
     tolerance: float,
     pause: Callable[[], None] | None,
-) -> list[Proposal]:
+) -> Callable[[float], bool]:
+    first, second = lines
     difference = costs.difference(first.composition, second.composition)
 
     def is_sure(payload_bytes: float) -> bool:
         if pause is not None:
             pause()
-        allowed = tolerance * second.at(payload_bytes)
-        return probability_no_worse(difference.at(payload_bytes), allowed) >= confidence
+        allowed = tolerance * scales[1] * second.at(payload_bytes)
+        return probability_no_worse(difference.at(payload_bytes, scales), allowed) >= confidence
 
+    return is_sure
+
+
+def _checked(part: Proposal, is_sure: Callable[[float], bool], doubt: str) -> list[Proposal]:
     low = max(part.start_bytes, 1.0)
     high = min(part.end_bytes, max(_LARGEST_BYTES, low * _GRID_FACTOR))
     sizes = [low, math.sqrt(low * high), high]
@@ -117,11 +131,10 @@ def _checked(
     for (left, _), (right, after) in itertools.pairwise(zip(sizes, answers, strict=True)):
         if after != starts[-1][1]:
             starts.append((_edge(is_sure, left, right, after), after))
-    unsure = f"{part.rule}; but not {confidence:.0%} sure to be no worse than {second.method}"
     return [
         dataclasses.replace(part, start_bytes=start, end_bytes=end)
         if sure
-        else Proposal(start, end, None, unsure, part.evidence)
+        else Proposal(start, end, None, f"{part.rule}; but {doubt}", part.evidence)
         for (start, sure), (end, _) in itertools.pairwise([*starts, (part.end_bytes, True)])
     ]
 

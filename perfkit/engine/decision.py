@@ -124,6 +124,12 @@ class Explanation:
     costs: Mapping[str, MethodCost]
 
     @property
+    def losers(self) -> tuple[Loser, ...]:
+        """The sources that were not followed at this size, in the order in which they are asked."""
+        at_bytes = self.payload_bytes
+        return tuple(one for one in self.decision.part.losers if one.start_bytes <= at_bytes < one.end_bytes)
+
+    @property
     def margin(self) -> float | None:
         """How much more the next best method would cost, as a share; negative where a cheaper one was passed over.
 
@@ -158,7 +164,10 @@ class Explanation:
     def _notes(self) -> tuple[str, ...]:
         publication = self.decision.cell.publication
         notes = [f"Why: {self.decision.rule}."]
-        notes += [f"Not followed: {loser.source}, {_said(loser)}." for loser in self.decision.part.losers]
+        if self.decision.source in ("exploration", "probe"):
+            part = self.decision.part
+            notes.append(f"In place of: {part.source}, {part.method} ({part.rule}).")
+        notes += [f"Not followed: {_said(loser)}." for loser in self.losers]
         notes += _circumstances(self.decision)
         if self.margin is not None:
             comparison = "more" if self.margin >= 0 else "less"
@@ -187,7 +196,10 @@ class Explanation:
             "id": self.decision.id,
             "rule": self.decision.rule,
             "source": self.decision.source,
-            "losers": [dataclasses.asdict(loser) for loser in self.decision.part.losers],
+            "losers": [
+                {"source": loser.source, "method": loser.method, "rule": loser.rule, "because": loser.because}
+                for loser in self.losers
+            ],
             "state": self.decision.state,
             "open_methods": sorted(cell.circumstances.open_methods),
             "corrections": dict(cell.circumstances.factors),
@@ -265,7 +277,9 @@ def middle_bytes(part: PlanRange) -> float:
 
 
 def _said(loser: Loser) -> str:
-    return f"{loser.method} ({loser.rule})" if loser.method else loser.rule
+    if loser.method is None:
+        return f"{loser.source} ({loser.rule})"
+    return f"{loser.source}, {loser.method} ({loser.rule}), {loser.because}"
 
 
 def _circumstances(decision: Decision) -> list[str]:

@@ -4,45 +4,68 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from perfkit.config.engine_settings import ExplorationSettings
 from perfkit.engine.costs import Cost, method_cost
 from perfkit.engine.decision import Decision, Trial, middle_bytes
 from perfkit.engine.plan import Cell, PlanRange
+from perfkit.engine.resolving import largest_message_bytes
 
 __all__ = ["Budget", "with_probes", "with_trials"]
 
 _ORDERED = ("override", "rule", "policy")
-"""Sources that are people's own words: what they name is not tried against."""
+"""Sources that say what to do now: what they name is not tried against."""
 _BURST_S = 1.0
+
+Diverted = tuple[tuple[int, ...], tuple[Decision, ...], float]
+"""Edges, decisions, and the probability with which one of these is to be asked for its trials."""
 
 
 def with_trials(
-    cell: Cell, decisions: Sequence[Decision], settings: ExplorationSettings
-) -> tuple[tuple[Decision, ...], float]:
+    cell: Cell, edges: Sequence[int], decisions: Sequence[Decision], settings: ExplorationSettings
+) -> Diverted:
     """Decisions with what may be tried in their place.
 
     Tried is what the pool may use, what no rule avoids and no breaker or arena excludes, and what is expected to cost
     at most `max_cost` times as much. A size for which a single trial would cost more than a second's budget is left
-    alone.
+    alone, and so is a pool whose predictions are not trusted.
 
     Args:
         cell: the compiled plan.
+        edges: of its decisions.
         decisions: one per range of it.
         settings: share, budget and bound.
 
     Returns:
-        The decisions, and the probability with which one of them is to be asked for a trial; 0 where nothing can be
-        tried.
+        Edges and decisions, and the probability with which one of them is to be asked for a trial; 0 where nothing can
+        be tried.
     """
-    made = tuple(_with_trials(cell, decision, settings) for decision in decisions)
-    return made, settings.rate if any(decision.trials for decision in made) else 0.0
+    limit = math.floor(largest_message_bytes(cell.publication.curves, cell.context))
+    starts, made = [], []
+    for start, end, decision in _slots(edges, decisions):
+        tried = _with_trials(cell, decision, settings)
+        starts.append(start)
+        made.append(tried)
+        if end > limit and any(trial.decision.method == "grpc" for trial in tried.trials):
+            # A larger message than gRPC carries is no trial but a failure.
+            if start < limit:
+                starts.append(limit)
+                made.append(tried)
+            made[-1] = _with_trials(cell, decision, settings, without="grpc")
+    return tuple(starts[1:]), tuple(made), settings.rate if any(one.trials for one in made) else 0.0
 
 
-def _with_trials(cell: Cell, decision: Decision, settings: ExplorationSettings) -> Decision:
-    plausible = [] if decision.source in _ORDERED else list(_plausible(cell, decision.part, settings))
-    if not plausible or settings.rate <= 0:
+def _slots(edges: Sequence[int], decisions: Sequence[Decision]) -> Iterator[tuple[int, float, Decision]]:
+    """Start and end of the sizes for which each decision holds."""
+    return zip([0, *edges], [*edges, math.inf], decisions, strict=True)
+
+
+def _with_trials(cell: Cell, decision: Decision, settings: ExplorationSettings, *, without: str = "") -> Decision:
+    if decision.source in _ORDERED or settings.rate <= 0 or not cell.circumstances.is_trusted:
+        return decision
+    plausible = [one for one in _plausible(cell, decision.part, settings) if one[0] != without]
+    if not plausible:
         return decision
     propensity = settings.rate / len(plausible)
     rule = f"exploration: tried in place of {decision.method}, to learn"
@@ -91,32 +114,41 @@ def _cost(cell: Cell, method: str, payload_bytes: float, goal: str) -> Cost | No
     return method_cost(curves, method, cell.context, payload_bytes, goal, weights=cell.pool.weights, factors=factors)
 
 
-def with_probes(
-    cell: Cell, decisions: Sequence[Decision], whole: Cell, probing: frozenset[str]
-) -> tuple[tuple[Decision, ...], float]:
+def with_probes(edges: Sequence[int], decisions: Sequence[Decision], whole: Cell, probing: frozenset[str]) -> Diverted:
     """Decisions that may be replaced once by a method whose breaker is half open.
 
     Args:
-        cell: the plan without the methods that failed.
-        decisions: one per range of it.
+        edges: of the decisions.
+        decisions: of the plan without the methods that failed, one per range of it.
         whole: the plan with them.
         probing: methods that one transfer may try.
 
     Returns:
-        The decisions, and 1.0 where one of them may try, so that the next one does; otherwise 0.0.
+        Edges and decisions, cut wherever the whole plan changes its method, and 1.0 where one of them may try, so that
+        the next one does; otherwise 0.0.
     """
-    made = []
-    for decision in decisions:
-        at_bytes = middle_bytes(decision.part)
-        wanted = whole.at(at_bytes).method
-        if wanted in probing:
-            rule = "probe: its circuit breaker is half open, so one transfer tries it"
-            probe = dataclasses.replace(
-                decision, method=wanted, id=f"{decision.id}?{wanted}", rule=rule, source="probe", cell=whole
-            )
-            decision = dataclasses.replace(decision, trials=(Trial(probe, 0.0, at_bytes),))
-        made.append(decision)
-    return tuple(made), 1.0 if any(decision.trials for decision in made) else 0.0
+    starts, made = [], []
+    for start, end, decision in _slots(edges, decisions):
+        for part in whole.ranges:
+            first, last = max(start, math.ceil(part.start_bytes)), min(end, part.end_bytes)
+            if first < last:
+                starts.append(first)
+                made.append(_with_probe(decision, part, whole) if part.method in probing else decision)
+    return tuple(starts[1:]), tuple(made), 1.0 if any(decision.trials for decision in made) else 0.0
+
+
+def _with_probe(decision: Decision, part: PlanRange, whole: Cell) -> Decision:
+    rule = "probe: its circuit breaker is half open, so one transfer tries it"
+    probe = dataclasses.replace(
+        decision,
+        method=part.method,
+        id=f"{decision.id}?{part.method}",
+        rule=rule,
+        source="probe",
+        cell=whole,
+        part=part,
+    )
+    return dataclasses.replace(decision, trials=(Trial(probe, 0.0, middle_bytes(part)),))
 
 
 class Budget:

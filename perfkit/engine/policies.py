@@ -89,10 +89,11 @@ _POLICIES: dict[str, Policy] = {}
 def policy(name: str, *, breakpoints: Iterable[int | str] = ()) -> Callable[[_Function], _Function]:
     """Register a function as the policy ``name``: pools name it in `perfkit.toml` as ``policy = "name"``.
 
-    The function gets a `PolicyContext` and the figures of every method with evidence, and returns the method to take,
-    or None to leave the choice to what comes after policies. It is asked while a plan is compiled, on a grid of sizes
-    and at its own breakpoints; what it answers must depend on its arguments alone. One that raises, or names a method
-    that cannot be taken, is passed over, and `health()` says so. A name that is registered again is replaced.
+    The function gets a `PolicyContext` and the figures of every method that may be taken, and returns the method to
+    take, or None to leave the choice to what comes after policies. It is asked while a plan is compiled, on a grid of
+    sizes and at its own breakpoints; what it answers must depend on its arguments alone. One that raises, or names what
+    is no method, is passed over, and `health()` says so; so is, silently, one that names a method that cannot be taken
+    now. A name that is registered again is replaced.
 
     Args:
         name: such as ``big tensors``.

@@ -11,7 +11,8 @@ from typing import Any
 
 from perfkit.engine.costs import Cost, method_cost
 from perfkit.engine.decision import middle_bytes
-from perfkit.engine.plan import SIMPLER, Cell, PlanRange, Publication
+from perfkit.engine.plan import Cell, PlanRange, Publication
+from perfkit.engine.resolving import SIMPLER
 from perfkit.tables import ResultTable
 from perfkit.units import format_bytes, format_duration
 

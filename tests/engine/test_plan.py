@@ -15,13 +15,13 @@ from perfkit.engine.costs import GOALS, Context
 from perfkit.engine.decision import ready_decisions
 from perfkit.engine.defaults import default_ranges
 from perfkit.engine.plan import (
-    UNARY_MESSAGE_BYTES,
     Cell,
     Publication,
     compile_cell,
     known_contexts,
     known_methods,
 )
+from perfkit.engine.resolving import UNARY_MESSAGE_BYTES
 from perfkit.engine.view import PlanView
 from perfkit.schema import SERIALIZATION_FAMILY, SIMPLICITY_ORDER, ZERO_COPY_FAMILY
 
