@@ -1,4 +1,4 @@
-"""How long a decision takes: `python benchmarks/decide.py --json`.
+"""How long a decision takes: `python benchmarks/decide.py --json`, with `--full` or `--threads 8`.
 
 Method. A plan with three pools and four codecs is compiled from hand-made curves; nothing is stubbed. In each of ten
 blocks, 100 000 distinct sizes from 1 B to 4 GiB in random order (even over the logarithm, as far as small sizes last)
@@ -7,19 +7,41 @@ size four calls take turns: an empty method with the signature of `Engine.decide
 the signature of `Binding.decide`, `Binding.decide`. A figure is the lowest percentile of its ten blocks minus that of
 its empty twin: what the decision costs beside the call and the clock, when the machine is at its quietest. `blocks`
 holds the percentiles of all blocks. The garbage collector runs as it does in a service.
+
+`--full`: the same with everything on, as in a busy service. The engine is loaded from files and its thread runs: it
+samples the host every 250 ms and reacts to it. Every pool has rules, 5 % of the decisions explore (`explored_share`
+tells), two variants of an experiment share all sessions, and each call names one of 100 000 sessions by a string of its
+own, which was met before. A second thread decides and records 10 000 times a second (`recorded_per_s`) into a real
+journal. `perfkit.toml` is rewritten every second, and taken over (`reloads`). `bound_session_p50_ns` is the bound call
+with a session.
+
+`--threads N`: how many decisions N threads take in a second, as a ratio to one thread in the same process, in rounds
+that take turns (`rate_ratio`: median of the rounds). Then, for some seconds, N threads decide while the tables are
+swapped all the time for those of the other one of two publications (`swaps`), in which other methods win: `torn` counts
+decisions whose method is not that of the plan that their id names.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import datetime
 import itertools
 import json
 import random
+import statistics
+import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from perfkit.config.curves import CodecEntry, CostCurve, CurveKey, CurveSet, IntervalPoint, Piece
+from perfkit.config.curves import CodecEntry, CostCurve, CurveKey, CurveSet, Evidence, IntervalPoint, Piece
+from perfkit.config.publication import read_current, replace_current
 from perfkit.config.settings import PoolSettings, Settings
-from perfkit.engine import Binding, Engine
+from perfkit.config.thresholds import Thresholds
+from perfkit.engine import Binding, Decision, Engine
 from perfkit.engine.loading import Loaded
 from perfkit.engine.plan import Publication
 
@@ -40,6 +62,31 @@ FIXED_NS_AND_NS_PER_BYTE = {
 }
 
 
+SESSIONS = 100_000
+ROWS_PER_S = 10_000
+FULL = """\
+[engine]
+exploration_rate = "5%"
+exploration_budget = "1s"
+[pools.default]
+rules = [{{ when = "bytes > 2GiB", use = "shm_pool" }}]
+[pools.ml]
+goal = "latency"
+margin = {margin}
+rules = [{{ when = "kind == 'text' and bytes < 1KiB", use = "uds" }}, {{ when = "bytes > 2GiB", avoid = ["grpc"] }}]
+[pools.batch]
+goal = "throughput"
+methods = ["grpc", "grpc_stream", "shm_pool"]
+rules = [{{ when = "bytes < 100", use = "grpc" }}]
+[experiments.margins.variants.A]
+share = 0.5
+[experiments.margins.variants.B]
+share = 0.5
+tolerance = 0.1
+"""
+ROUNDS, ROUND_S, SWAPPING_S = 5, 0.5, 5.0
+
+
 class Empty:
     """The same calls with nothing in them."""
 
@@ -58,20 +105,37 @@ class Empty:
     ) -> None:
         """As `Engine.decide`."""
 
-    def decide_bound(self, payload_bytes: int) -> None:
+    def decide_bound(self, payload_bytes: int, session: str | None = None) -> None:
         """As `Binding.decide`."""
 
 
-def make_engine() -> Engine:
-    """An engine whose plan is compiled from curves with crossovers."""
+def make_curves(lines: dict[str, tuple[float, float]] | None = None) -> CurveSet:
+    """Curves with crossovers."""
     curves = {}
-    for method, (fixed, per_byte) in FIXED_NS_AND_NS_PER_BYTE.items():
+    for method, (fixed, per_byte) in (lines or FIXED_NS_AND_NS_PER_BYTE).items():
         for quantity, share in (("latency_ns", 1.0), ("cpu_ns", 0.8)):
             pieces = (Piece(0, fixed * share, per_byte * share),)
             curve = CostCurve(pieces, (IntervalPoint(1024, 0.95, 1.05),), 1, 2**32, 90, 3)
             curves[CurveKey("transport", quantity, method)] = curve
     codecs = tuple(CodecEntry(kind, name, "none", 1.0, into_block=False) for kind, name in CODECS)
-    return Engine(Loaded(Settings(pools=POOLS), Publication(CurveSet(curves, codecs), version=1)))
+    return CurveSet(curves, codecs, {}, Evidence(("benchmark",), 5_000, 5, 9))
+
+
+def make_engine() -> Engine:
+    """An engine whose plan is compiled from curves with crossovers."""
+    return Engine(Loaded(Settings(pools=POOLS), Publication(make_curves(), version=1)))
+
+
+def put(path: Path, version: int, curves: CurveSet) -> None:
+    """Publish curves without asking whether they are any good."""
+    now = datetime.datetime.now(datetime.UTC)
+    replace_current(read_current(path), Thresholds(version, now, "benchmark", curves, curves.sha256(), ()))
+
+
+def write_settings(folder: Path, text: str) -> None:
+    """Put `perfkit.toml` in place at once, as an editor does."""
+    (folder / "new.toml").write_text(text, encoding="utf-8")
+    (folder / "new.toml").replace(folder / "perfkit.toml")
 
 
 def make_sizes(seed: int) -> list[int]:
@@ -85,24 +149,42 @@ def make_sizes(seed: int) -> list[int]:
     return shuffled
 
 
-def time_block(engine: Engine, binding: Binding, sizes: list[int]) -> dict[str, list[int]]:
-    """Nanoseconds of every single call, the four kinds taking turns."""
+def time_block(
+    engine: Engine, binding: Binding, sizes: list[int], sessions: list[str] | None = None
+) -> dict[str, list[int]]:
+    """Nanoseconds of every single call, the kinds taking turns."""
     empty, now = Empty(), time.perf_counter_ns
     taken: dict[str, list[int]] = {"empty": [], "decide": [], "empty_bound": [], "bound": []}
     empty_ns, decide_ns, empty_bound_ns, bound_ns = (samples.append for samples in taken.values())
     contexts = [(pool, *codec) for pool, codec in itertools.product(POOLS, CODECS)]
-    for size, (pool, kind, name) in zip(sizes, itertools.cycle(contexts), strict=False):
+    named = itertools.repeat(None) if sessions is None else sessions
+    for size, session, (pool, kind, name) in zip(sizes, named, itertools.cycle(contexts), strict=False):
         started = now()
-        empty.decide(size, pool=pool, kind=kind, format=name)
+        empty.decide(size, pool=pool, kind=kind, format=name, session=session)
         empty_ns(now() - started)
         started = now()
-        engine.decide(size, pool=pool, kind=kind, format=name)
+        engine.decide(size, pool=pool, kind=kind, format=name, session=session)
         decide_ns(now() - started)
         started = now()
         empty.decide_bound(size)
         empty_bound_ns(now() - started)
         started = now()
         binding.decide(size)
+        bound_ns(now() - started)
+    return taken
+
+
+def time_bound_with_sessions(binding: Binding, sizes: list[int], sessions: list[str]) -> dict[str, list[int]]:
+    """Nanoseconds of every bound call that names a session, taking turns with its empty twin."""
+    empty, now = Empty(), time.perf_counter_ns
+    taken: dict[str, list[int]] = {"empty_bound_session": [], "bound_session": []}
+    empty_ns, bound_ns = (samples.append for samples in taken.values())
+    for size, session in zip(sizes, sessions, strict=False):
+        started = now()
+        empty.decide_bound(size, session)
+        empty_ns(now() - started)
+        started = now()
+        binding.decide(size, session)
         bound_ns(now() - started)
     return taken
 
@@ -134,24 +216,196 @@ def summarise(blocks: list[dict[str, int]]) -> dict[str, int]:
     }
 
 
+def make_sessions(seed: int) -> list[str]:
+    """Every session once in random order, in strings that nobody has hashed yet."""
+    order = list(range(SESSIONS))
+    random.Random(seed).shuffle(order)
+    return [f"user-{number}" for number in order]
+
+
+@contextlib.contextmanager
+def in_background(*steps: tuple[Callable[[], None], float]) -> Iterator[None]:
+    """Do something every so many seconds, each in a thread of its own."""
+    done = threading.Event()
+
+    def repeat(step: Callable[[], None], every_s: float) -> None:
+        due = time.monotonic()
+        while not done.wait(max(due - time.monotonic(), 0)):
+            due += every_s
+            step()
+
+    threads = [threading.Thread(target=repeat, args=step, daemon=True) for step in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+@contextlib.contextmanager
+def busy_service(folder: Path) -> Iterator[Engine]:
+    """An engine with everything on, whose thread runs, in a process that records and rewrites its files."""
+    write_settings(folder, FULL.format(margin=0.01))
+    put(folder / "thresholds.toml", 1, make_curves())
+    margins = itertools.cycle((0.02, 0.03))
+    with Engine.load(folder / "perfkit.toml") as engine:
+        if engine.health().status != "ok":
+            raise SystemExit(f"the benchmark's own files cannot be used: {engine.health().errors}")
+        for pool, (kind, name) in itertools.product(POOLS, CODECS):
+            engine.decide(1, pool=pool, kind=kind, format=name)
+        for session in make_sessions(-1):  # another order than any block
+            engine.decide(1, session=session)
+        numbers = itertools.count()
+
+        def record() -> None:
+            for _ in range(20):
+                size = next(numbers) % 2**20
+                engine.record(engine.decide(size, pool="ml"), size, 20_000 + size)
+
+        with in_background(
+            (record, 20 / ROWS_PER_S), (lambda: write_settings(folder, FULL.format(margin=next(margins))), 1.0)
+        ):
+            yield engine
+
+
+def measure_full(blocks_wanted: int) -> dict[str, Any]:
+    """The figures with everything on."""
+    blocks, explored = [], []
+    with tempfile.TemporaryDirectory() as folder, busy_service(Path(folder)) as engine:
+        binding = engine.bind(pool="ml", kind="tensor", format="numpy")
+        began_s, generation = time.monotonic(), engine.generation
+        rows = _recorded(engine)
+        for seed in range(blocks_wanted):
+            sizes = make_sizes(seed)
+            taken = time_block(engine, binding, sizes, make_sessions(seed))
+            taken |= time_bound_with_sessions(binding, sizes, make_sessions(seed + 1_000))
+            blocks.append(percentiles(taken))
+            sources = [engine.decide(size, pool="ml", session="user-1").source for size in sizes[:2_000]]
+            explored.append(sources.count("exploration") / len(sources))
+        passed_s = time.monotonic() - began_s
+        facts = {
+            "recorded_per_s": round((_recorded(engine) - rows) / passed_s),
+            "explored_share": round(statistics.mean(explored), 3),
+            "reloads": engine.generation - generation,
+            "state": engine.health().state,
+            "errors": engine.health().errors,
+        }
+    best = {name: min(block[name] for block in blocks) for name in blocks[0]}
+    with_session = best["bound_session_p50_ns"] - best["empty_bound_session_p50_ns"]
+    facts |= {"n": SIZES, "sessions": SESSIONS, "bound_session_p50_ns": with_session}
+    return {**summarise(blocks), **facts, "blocks": blocks}
+
+
+def _recorded(engine: Engine) -> int:
+    recorder = engine.health().recorder
+    return 0 if recorder is None else recorder.accepted
+
+
+def measure_threads(number: int) -> dict[str, Any]:
+    """How many decisions threads take together, and whether any of them mixes two plans."""
+    with tempfile.TemporaryDirectory() as folder, busy_service(Path(folder)) as engine:
+        rounds = [(rate(engine, 1), rate(engine, number)) for _ in range(ROUNDS)]
+    ratios = [many / one for one, many in rounds]
+    return {
+        "rate_ratio": round(statistics.median(ratios), 3),
+        "rate_ratios": [round(ratio, 3) for ratio in ratios],
+        "decisions_per_s": round(statistics.median(many for _, many in rounds)),
+        "threads": number,
+        **count_torn(number),
+    }
+
+
+def rate(engine: Engine, number: int) -> float:
+    """Decisions per second of so many threads together."""
+    counts, started, done = [0] * number, threading.Barrier(number + 1), threading.Event()
+    sizes = make_sizes(1)[:1000]
+
+    def serve(index: int) -> None:
+        started.wait()
+        while not done.is_set():
+            for size in sizes:
+                engine.decide(size, pool="ml", kind="tensor", format="numpy")
+            counts[index] += len(sizes)
+
+    threads = [threading.Thread(target=serve, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    began = time.perf_counter()
+    time.sleep(ROUND_S)
+    done.set()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def count_torn(number: int) -> dict[str, int]:
+    """Decide in threads while two publications take each other's place, in which other methods win."""
+    dear = dict.fromkeys(FIXED_NS_AND_NS_PER_BYTE, (10_000_000.0, 10.0))
+    winners = {1: "uds", 0: "grpc"}
+    torn, done = [0] * number, threading.Event()
+    decided = [0] * number
+
+    def is_torn(decision: Decision) -> bool:
+        version = int(decision.id[1 : decision.id.index(":")])
+        return decision.method != winners[version % 2] or version != decision.cell.publication.version
+
+    def serve(engine: Engine, index: int) -> None:
+        binding = engine.bind(pool="ml")
+        while not done.is_set():
+            torn[index] += is_torn(engine.decide(1000, kind="tensor", format="numpy")) + is_torn(binding.decide(1000))
+            decided[index] += 2
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "thresholds.toml"
+        put(path, 1, make_curves(dear | {"uds": (1_000.0, 0.01)}))
+        with Engine.load(path.parent / "perfkit.toml") as engine:
+            threads = [threading.Thread(target=serve, args=(engine, index)) for index in range(number)]
+            for thread in threads:
+                thread.start()
+            until_s, versions = time.monotonic() + SWAPPING_S, itertools.count(2)
+            while time.monotonic() < until_s:
+                version = next(versions)
+                put(path, version, make_curves(dear | {winners[version % 2]: (1_000.0, 0.01)}))
+                engine.reload()
+            done.set()
+            for thread in threads:
+                thread.join()
+            return {"torn": sum(torn), "checked": sum(decided), "swaps": engine.generation - 1}
+
+
 def main() -> None:
     """Print the figures; with ``--json`` the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help=f"blocks to time (default: {BLOCKS})")
+    parser.add_argument("--full", action="store_true", help="with rules, exploration, variants, recorder and reloads")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="compare N threads with one")
     arguments = parser.parse_args()
+    if arguments.threads:
+        found = measure_threads(arguments.threads)
+        print(json.dumps(found) if arguments.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+        return
+    best = measure_full(arguments.blocks) if arguments.full else measure(arguments.blocks)
+    if arguments.json:
+        print(json.dumps(best))
+        return
+    print(f"best of {arguments.blocks} blocks of {SIZES} sizes, over an empty call of {best['empty_call_p50_ns']} ns:")
+    print(f"  decide  p50 {best['p50_ns']} ns, p99.9 {best['p999_ns']} ns")
+    print(f"  bound   p50 {best['bound_p50_ns']} ns, p99.9 {best['bound_p999_ns']} ns")
+
+
+def measure(blocks_wanted: int) -> dict[str, Any]:
+    """The figures of a plan alone."""
     engine = make_engine()
     for pool, (kind, name) in itertools.product(POOLS, CODECS):
         engine.decide(1, pool=pool, kind=kind, format=name)  # compiles the context
     binding = engine.bind(pool="ml", kind="tensor", format="numpy")
-    blocks = [percentiles(time_block(engine, binding, make_sizes(seed))) for seed in range(arguments.blocks)]
-    best = summarise(blocks)
-    if arguments.json:
-        print(json.dumps({**best, "n": SIZES, "contexts": len(POOLS) * len(CODECS), "blocks": blocks}))
-        return
-    print(f"best of {len(blocks)} blocks of {SIZES} sizes, over an empty call of {best['empty_call_p50_ns']} ns:")
-    print(f"  decide  p50 {best['p50_ns']} ns, p99.9 {best['p999_ns']} ns")
-    print(f"  bound   p50 {best['bound_p50_ns']} ns, p99.9 {best['bound_p999_ns']} ns")
+    blocks = [percentiles(time_block(engine, binding, make_sizes(seed))) for seed in range(blocks_wanted)]
+    return {**summarise(blocks), "n": SIZES, "contexts": len(POOLS) * len(CODECS), "blocks": blocks}
 
 
 if __name__ == "__main__":
