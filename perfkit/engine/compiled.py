@@ -13,7 +13,7 @@ from perfkit.engine.assignment import Assigner
 from perfkit.engine.circumstances import NORMAL, Circumstances
 from perfkit.engine.costs import Context
 from perfkit.engine.decision import Decision, ready_decisions
-from perfkit.engine.exploring import with_probes, with_trials
+from perfkit.engine.exploring import Work, with_probes, with_trials
 from perfkit.engine.loading import Loaded
 from perfkit.engine.plan import Cell, Publication, RangeMemo, compile_cell, known_methods
 from perfkit.schema import COMPRESSIONS, FORMATS, KINDS, SIGNALLINGS
@@ -38,6 +38,7 @@ Names = tuple[str, str, str, str, str]
 
 _MOST_NAMES = 10_000
 _MOST_MATCHED_POOLS = 1_000
+_MOST_SHARED = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Plan:
         assigners: per section of `perfkit.toml`, the experiment that takes place in it.
         compiled: every compiled cell, by context, circumstances and variant.
         memo: ranges that cells share.
+        trials: what may be tried in them.
         errors: contexts that could not be compiled, and got the defaults.
     """
 
@@ -111,6 +113,7 @@ class Plan:
     assigners: Mapping[str, Assigner] = dataclasses.field(default_factory=dict)
     compiled: dict[tuple[Context, Circumstances, str], Cell] = dataclasses.field(default_factory=dict)
     memo: RangeMemo = dataclasses.field(default_factory=dict)
+    trials: dict[tuple[int, float], list[tuple[str, float]]] = dataclasses.field(default_factory=dict)
     errors: dict[str, None] = dataclasses.field(default_factory=dict)
     matched_pools: dict[str, None] = dataclasses.field(default_factory=dict)
 
@@ -155,7 +158,25 @@ def make_plan(
         if experiment.enabled and experiment.name not in stopped:
             assigner = _assigner(experiment, known)
             assigners |= dict.fromkeys(experiment.pools or loaded.settings.pools, assigner)
-    return Plan(loaded, generation, known_methods(loaded.publication), codecs, learned, assigners)
+    plan = Plan(loaded, generation, known_methods(loaded.publication), codecs, learned, assigners)
+    if before is not None and _shares_ranges(before, plan):
+        plan = dataclasses.replace(plan, memo=before.memo, trials=before.trials)
+    return plan
+
+
+def _shares_ranges(before: Plan, after: Plan) -> bool:
+    """Whether what was compiled for one plan is right for the other, where it depends on the same pool and conditions.
+
+    Functions in Python may answer otherwise today, and what went wrong before may go right.
+    """
+    old, new = before.loaded, after.loaded
+    return (
+        not before.errors
+        and old.publication.curves is new.publication.curves
+        and old.settings.engine == new.settings.engine
+        and not any(pool.policy for pool in new.settings.pools.values())
+        and len(before.memo) < _MOST_SHARED
+    )
 
 
 def _assigner(experiment: Experiment, known: Sequence[Assigner]) -> Assigner:
@@ -250,7 +271,8 @@ def _ready(
         if probing[2]:
             return (*probing, None)
     if conditions.exploring:
-        return (*with_trials(cell, edges, decisions, plan.loaded.settings.engine.exploration), None)
+        work = Work(plan.trials, pause or (lambda: None))
+        return (*with_trials(cell, edges, decisions, plan.loaded.settings.engine.exploration, work), None)
     return edges, decisions, 0.0, None
 
 

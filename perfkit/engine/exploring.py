@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from perfkit.config.engine_settings import ExplorationSettings
 from perfkit.engine.costs import Cost, method_cost
@@ -12,18 +12,37 @@ from perfkit.engine.decision import Decision, Trial, middle_bytes
 from perfkit.engine.plan import Cell, PlanRange
 from perfkit.engine.resolving import largest_message_bytes
 
-__all__ = ["Budget", "with_probes", "with_trials"]
+__all__ = ["Budget", "Work", "with_probes", "with_trials"]
 
 _ORDERED = ("override", "rule", "policy")
 """Sources that say what to do now: what they name is not tried against."""
 _BURST_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """What is known of a plan's ranges, and how others get their turn meanwhile.
+
+    Args:
+        known: by the identity of ranges, which the plan keeps and cells share, and the start of one: what may be tried
+            in it, and what it costs more.
+        pause: called every now and then.
+    """
+
+    known: dict[tuple[int, float], list[tuple[str, float]]] = dataclasses.field(default_factory=dict)
+    pause: Callable[[], None] = lambda: None
+
 
 Diverted = tuple[tuple[int, ...], tuple[Decision, ...], float]
 """Edges, decisions, and the probability with which one of these is to be asked for its trials."""
 
 
 def with_trials(
-    cell: Cell, edges: Sequence[int], decisions: Sequence[Decision], settings: ExplorationSettings
+    cell: Cell,
+    edges: Sequence[int],
+    decisions: Sequence[Decision],
+    settings: ExplorationSettings,
+    work: Work | None = None,
 ) -> Diverted:
     """Decisions with what may be tried in their place.
 
@@ -36,15 +55,17 @@ def with_trials(
         edges: of its decisions.
         decisions: one per range of it.
         settings: share, budget and bound.
+        work: what is known already.
 
     Returns:
         Edges and decisions, and the probability with which one of them is to be asked for a trial; 0 where nothing can
         be tried.
     """
+    work = work or Work()
     limit = math.floor(largest_message_bytes(cell.publication.curves, cell.context))
     starts, made = [], []
     for start, end, decision in _slots(edges, decisions):
-        tried = _with_trials(cell, decision, settings)
+        tried = _with_trials(cell, decision, settings, work)
         starts.append(start)
         made.append(tried)
         if end > limit and any(trial.decision.method == "grpc" for trial in tried.trials):
@@ -52,7 +73,7 @@ def with_trials(
             if start < limit:
                 starts.append(limit)
                 made.append(tried)
-            made[-1] = _with_trials(cell, decision, settings, without="grpc")
+            made[-1] = _with_trials(cell, decision, settings, work, without="grpc")
     return tuple(starts[1:]), tuple(made), settings.rate if any(one.trials for one in made) else 0.0
 
 
@@ -61,10 +82,12 @@ def _slots(edges: Sequence[int], decisions: Sequence[Decision]) -> Iterator[tupl
     return zip([0, *edges], [*edges, math.inf], decisions, strict=True)
 
 
-def _with_trials(cell: Cell, decision: Decision, settings: ExplorationSettings, *, without: str = "") -> Decision:
+def _with_trials(
+    cell: Cell, decision: Decision, settings: ExplorationSettings, work: Work, *, without: str = ""
+) -> Decision:
     if decision.source in _ORDERED or settings.rate <= 0 or not cell.circumstances.is_trusted:
         return decision
-    plausible = [one for one in _plausible(cell, decision.part, settings) if one[0] != without]
+    plausible = [one for one in _plausible(cell, decision.part, settings, work) if one[0] != without]
     if not plausible:
         return decision
     propensity = settings.rate / len(plausible)
@@ -87,8 +110,18 @@ def _with_trials(cell: Cell, decision: Decision, settings: ExplorationSettings, 
     return dataclasses.replace(decision, propensity=1 - settings.rate, trials=trials)
 
 
-def _plausible(cell: Cell, part: PlanRange, settings: ExplorationSettings) -> list[tuple[str, float]]:
+def _plausible(cell: Cell, part: PlanRange, settings: ExplorationSettings, work: Work) -> list[tuple[str, float]]:
     """Methods that may be tried in a range, with the latency that each is expected to cost more."""
+    key = (id(cell.ranges), part.start_bytes)
+    found = work.known.get(key)
+    if found is None:
+        found = work.known[key] = _compared(cell, part, settings, work.pause)
+    return found
+
+
+def _compared(
+    cell: Cell, part: PlanRange, settings: ExplorationSettings, pause: Callable[[], None]
+) -> list[tuple[str, float]]:
     at_bytes = middle_bytes(part)
     largest = part.end_bytes if part.end_bytes < math.inf else at_bytes
     taken, taken_latency = (_cost(cell, part.method, at_bytes, goal) for goal in (cell.goal, "latency"))
@@ -96,12 +129,17 @@ def _plausible(cell: Cell, part: PlanRange, settings: ExplorationSettings) -> li
         return []
     found = []
     for method in part.candidates:
-        cost, latency = (_cost(cell, method, at_bytes, goal) for goal in (cell.goal, "latency"))
-        if method == part.method or cost is None or latency is None:
+        if method == part.method:
+            continue
+        pause()
+        cost = _cost(cell, method, at_bytes, cell.goal)
+        if cost is None or cost.value > settings.max_cost * taken.value:
+            continue
+        latency = cost if cell.goal == "latency" else _cost(cell, method, at_bytes, "latency")
+        if latency is None:
             continue
         excess_ns = max(latency.value - taken_latency.value, 0.0)
-        affordable = excess_ns * max(1.0, largest / at_bytes) <= settings.budget_ns_per_s * _BURST_S
-        if cost.value <= settings.max_cost * taken.value and affordable:
+        if excess_ns * max(1.0, largest / at_bytes) <= settings.budget_ns_per_s * _BURST_S:
             found.append((method, excess_ns))
     return found
 

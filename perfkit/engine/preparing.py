@@ -148,6 +148,8 @@ def compiled_anew(
     if strict:  # whoever bound and forgot, binds again
         contexts = list(dict.fromkeys(context for context, _, _ in list(before.plan.compiled)))
         for context in contexts[-_MOST_CONTEXTS:]:
+            if context == Context(*names_of(context), before.plan.methods) and names_of(context) in after.cells:
+                continue
             offers_all = context.available == before.plan.methods
             forgotten = Bound(names_of(context), context, offers_all, ((), (), 0.0, None))
             bound_anew(forgotten, after, strict=True, pause=pause)
