@@ -87,8 +87,10 @@ class Choice:
         >>> Choice(("uds",), ("grpc", "uds")).without({"uds": "circuit breaker open"}).candidates
         ('uds',)
         """
+        if not refused:
+            return self
         candidates = tuple(name for name in self.candidates if name not in refused)
-        if not refused or not candidates:
+        if not candidates:
             return self
         takeable = tuple(name for name in self.takeable if name not in refused)
         gone = tuple((name, refused[name]) for name in self.takeable if name in refused)
@@ -170,11 +172,12 @@ def make_stretches(
         largest_message_bytes: payload from which `grpc` (unary) is refused; a breakpoint where it is finite.
     """
     sizes = {size for rule in pool.rules for size in rule.when.breakpoints if 0 < size < math.inf}
-    if largest_message_bytes < math.inf:
-        sizes.add(largest_message_bytes)
     excluded = circumstances.exclusions(in_place=context.in_place)
     every = Choice(wanted, context.available)
-    usual, larger = every.without(excluded), every.without({"grpc": _TOO_LARGE}).without(excluded)
+    usual = larger = every.without(excluded)
+    if largest_message_bytes < math.inf:
+        sizes.add(largest_message_bytes)
+        larger = every.without({"grpc": _TOO_LARGE}).without(excluded)
     return tuple(
         _stretch(pool, context, circumstances, start, end, usual if start < largest_message_bytes else larger)
         for start, end in itertools.pairwise([0.0, *sorted(sizes), math.inf])
