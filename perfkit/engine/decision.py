@@ -164,7 +164,7 @@ class Explanation:
     def _notes(self) -> tuple[str, ...]:
         publication = self.decision.cell.publication
         notes = [f"Why: {self.decision.rule}."]
-        if self.decision.source in ("exploration", "probe"):
+        if self.decision.source == "exploration":
             part = self.decision.part
             notes.append(f"In place of: {part.source}, {part.method} ({part.rule}).")
         notes += [f"Not followed: {_said(loser)}." for loser in self.losers]
@@ -288,8 +288,10 @@ def _circumstances(decision: Decision) -> list[str]:
     notes = []
     if now.state != NORMAL:
         notes.append(f"State: {now.state.replace('_', ' ')}.")
-    if now.open_methods:
-        notes.append(f"Circuit breaker open: {', '.join(sorted(now.open_methods))}.")
+    excluded = now.exclusions(in_place=decision.cell.context.in_place)
+    for reason in dict.fromkeys(excluded.values()):
+        names = ", ".join(name for name in excluded if excluded[name] == reason)
+        notes.append(f"Excluded: {names} ({reason}).")
     notes += [f"Corrected by what transfers take: {method} {factor:.2f} times." for method, factor in now.factors]
     if decision.variant:
         notes.append(f"Experiment {decision.experiment}, variant {decision.variant}.")

@@ -176,7 +176,7 @@ def with_probes(edges: Sequence[int], decisions: Sequence[Decision], whole: Cell
 
 
 def _with_probe(decision: Decision, part: PlanRange, whole: Cell) -> Decision:
-    rule = "probe: its circuit breaker is half open, so one transfer tries it"
+    rule = f"probe: its circuit breaker is half open, so one transfer tries it in place of {decision.method}"
     probe = dataclasses.replace(
         decision,
         method=part.method,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
+from perfkit.config.engine_settings import EngineSettings, ExplorationSettings
+from perfkit.config.expressions import parse_expression
+from perfkit.config.pool_settings import FixedRange, Rule
 from perfkit.config.settings import PoolSettings, Settings
+from perfkit.engine.circumstances import Circumstances
 from perfkit.engine.costs import GOALS, Context
 from perfkit.engine.decision import Decision, ready_decisions
+from perfkit.engine.exploring import with_trials
 from perfkit.engine.plan import Publication, compile_cell
 
 
@@ -77,3 +83,48 @@ def test_a_default_says_that_there_is_no_evidence() -> None:
     assert explanation.costs == {}
     for part in ("below 10MiB", "Evidence: none", "perfkit run"):
         assert part in str(explanation)
+
+
+LINES = {"uds": (100_000, 1.0), "grpc": (103_000, 1.0), "grpc_stream": (105_000, 1.1), "shm_pool": (140_000, 1.2)}
+RULES = (
+    Rule(parse_expression("bytes > 64MiB and kind == 'binary'"), (), ("uds", "shm_pool"), "rule 1 (bytes > 64MiB)"),
+)
+CASES = {
+    "override": (PoolSettings(override="grpc_stream"), Circumstances()),
+    "a rule that avoids": (PoolSettings(rules=RULES, thresholds=(FixedRange(math.inf, "uds"),)), Circumstances()),
+    "a policy that nobody registered": (PoolSettings(policy="nobody registered this"), Circumstances()),
+    "a state": (PoolSettings(goal="throughput"), Circumstances("cpu_pressure")),
+    "everything fails": (
+        PoolSettings(),
+        Circumstances("arena_exhausted", frozenset({"uds", "grpc_stream"}), (("grpc", 1.3), ("uds", 0.8))),
+    ),
+    "not trusted": (PoolSettings(), Circumstances(is_trusted=False)),
+}
+
+
+@pytest.mark.parametrize("size", [100, 2**27, 2**33])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("mode", ["decide", "observe"])
+def test_every_explanation_fits_on_a_terminal(make_curves, case: str, mode: str, size: int) -> None:
+    pool, now = CASES[case]
+    plan = Settings(engine=EngineSettings(mode=mode, confidence=0.9), pools={"default": pool})
+    for curves in (make_curves(LINES, half_width=0.2), None):
+        cell = compile_cell(plan, Publication(curves, 7 if curves else None, "01RUN"), Context(), now)
+        _, decisions = ready_decisions(cell)
+        decision = decisions[cell.ranges.index(cell.at(size))]
+        exploration = ExplorationSettings(0.05, 1e12)
+        (explored, *_) = with_trials(cell, (), (decision,), exploration)[1]
+        for one in (decision, explored, *(trial.decision for trial in explored.trials)):
+            text = str(one.explain(size))
+            assert max(map(len, text.splitlines())) <= 80
+            assert f"take {one.method}" in text
+            assert "Why: " in text
+
+
+def test_an_explanation_names_what_is_excluded_and_why() -> None:
+    pool, now = CASES["everything fails"]
+    cell = compile_cell(Settings(pools={"default": pool}), Publication(), Context(), now)
+    text = str(ready_decisions(cell)[1][0].explain(100))
+    assert "Excluded: grpc_stream, uds (circuit breaker open)." in text
+    assert "Excluded: shm_pool, shm (arena exhausted)." in text
+    assert "grpc 1.30 times" in text
