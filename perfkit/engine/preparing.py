@@ -15,7 +15,7 @@ __all__ = ["Bound", "Found", "Preparation", "bound_anew", "compiled_anew", "fore
 
 _MOST_CONTEXTS = 1_000
 _MOST_NAMES = 4_000
-_LONGEST_S = 0.05
+_LONGEST_S = 0.15
 """How long a look may take to prepare: what the host has left is not looked at meanwhile."""
 _STEPS = 64
 
@@ -74,7 +74,7 @@ class Preparation:
     def fill(
         self, tables: Tables, bounds: weakref.WeakSet[Bound], binds: int, *, explores: bool, pause: Callable[[], None]
     ) -> None:
-        """Prepare what is in use, for some 50 ms at most, from where it was left; a microsecond where nothing is new.
+        """Prepare what is in use, for some 150 ms at most, from where it was left; a microsecond where nothing is new.
 
         Args:
             tables: those in force.
