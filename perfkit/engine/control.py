@@ -9,7 +9,7 @@ import time
 import weakref
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import random
 
 from perfkit.config.source import shown
@@ -57,6 +57,8 @@ class Control:
         self.preparation = Preparation()
         self.reloading, self.swapping = threading.RLock(), threading.RLock()  # a signal's handler may reload, too
         _CONTROLS.add(self)
+        if loaded.errors:
+            self.feedback.hooks.emit(ReloadRefused(loaded.errors, "the defaults hold in their place"))
 
     def resolve(self, names: Names) -> Ready:
         """What the hot path does for names that it has not met: compile their context, or that of the default."""
@@ -87,6 +89,7 @@ class Control:
 
     def divert(self, decision: Decision, payload_bytes: int, session: str | None = None) -> Decision:
         """Take another method in the place of a decision's where it may be tried now."""
+        self._resume()
         if not decision.trials:
             return decision
         trial = decision.trials[int(random() * len(decision.trials))]
@@ -188,6 +191,8 @@ class Control:
         """In a forked child of a process whose engine had a thread: start its own."""
         if self._resumed_s is not None:
             interval_s, self._resumed_s = self._resumed_s, None
+            with self.swapping:
+                self._put(self.tables, {})  # what is bound need not ask any more
             self.start(interval_s)
 
     def stop(self) -> None:
@@ -217,23 +222,41 @@ class Control:
         """Take in what came back since, and put in force what follows from it."""
         feedback = self.feedback
         feedback.look_around()
+        self._follow_conditions(pause)  # first: what the host has left must not wait for outcomes
         feedback.take(pause or (lambda: None))
         with self.reloading:  # or a plan that somebody reads from the files meanwhile would be taken back
-            before = self.tables
-            learned, conditions = feedback.learned(before.plan.learned), feedback.conditions(before)
-            if learned is not before.plan.learned:
-                self.swap(self._following(before.plan, before.plan.loaded, learned), conditions, pause)
-            elif conditions != before.conditions:
-                self.swap(None, conditions, pause)
+            before = self.tables.plan
+            learned = feedback.learned(before.learned)
+            if learned is not before.learned:
+                self.swap(self._following(before, before.loaded, learned), None, pause)
         feedback.tell_corrections()
-        feedback.tell_breakers(before.conditions, conditions)
+        feedback.tell_trust(before.learned, learned)
         self._prepare(pause)
+
+    def _follow_conditions(self, pause: Callable[[], None] | None) -> None:
+        with self.reloading:
+            before = self.tables
+            conditions = self.feedback.conditions(before)
+            if conditions != before.conditions:
+                self.swap(None, conditions, pause)
+        self.feedback.tell_breakers(before.conditions, conditions)
 
     def _prepare(self, pause: Callable[[], None] | None) -> None:
         """Compile what is in use for what may hold next, so that the engine reacts at once."""
         tables = self.tables
         explores = tables.plan.loaded.settings.engine.exploration.rate > 0
         self.preparation.fill(tables, self.bounds, self.binds, explores=explores, pause=pause or (lambda: None))
+
+    def decisions(self) -> Iterator[Decision]:
+        """Every decision in force that was asked for, those of bindings and variants among them."""
+        found = [*list(self.tables.cells.values()), *(bound.ready for bound in list(self.bounds))]
+        while found:
+            _, decisions, _, arms = found.pop()
+            for decision in decisions:
+                yield decision
+                yield from (trial.decision for trial in decision.trials)
+            if arms is not None:
+                found.extend(arms.ready)
 
     def stop_experiment(self, name: str) -> None:
         """Take an experiment out of force, whatever the files say, until the engine is loaded anew."""
@@ -264,7 +287,10 @@ class Control:
             errors = loaded.errors
             if self.tables.plan is not before:  # a signal's handler reloaded meanwhile, and read what is newer
                 return None
-            if (loaded.settings, loaded.publication) != (before.loaded.settings, before.loaded.publication):
+            if loaded.publication == before.loaded.publication:
+                loaded = dataclasses.replace(loaded, publication=before.loaded.publication)  # the same object
+            has_changed = (loaded.settings, loaded.publication) != (before.loaded.settings, before.loaded.publication)
+            if has_changed or before.errors:  # a policy that was missing may be there now
                 conditions = self.tables.conditions
                 explores = loaded.settings.engine.exploration.rate > 0 and conditions.state == NORMAL
                 conditions = dataclasses.replace(conditions, exploring=explores)
@@ -315,6 +341,17 @@ class Control:
             # and most children never ask.
             self._resumed_s, self.background = self.background.interval_s, None
             self.tables = Tables(self.tables.plan, self.tables.conditions)
+            for bound in list(self.bounds):
+                bound.ready = _asking(bound.ready)
+
+
+def _asking(ready: Ready) -> Ready:
+    """What makes every decision call `Control.divert`, once."""
+    edges, decisions, _, arms = ready
+    always = 2.0
+    if arms is not None:
+        arms = Arms(arms.assigner, tuple((one[0], one[1], always, None) for one in arms.ready))
+    return edges, decisions, always, arms
 
 
 def _waking(control: weakref.ref[Control]) -> Callable[[], None]:

@@ -242,7 +242,7 @@ class Engine:
             error: the exception of one that failed, or its name.
         """
         feedback = self._feedback
-        if not ok:
+        if ok is not True and _is_failure(ok):
             feedback.failed(decision, error)
         elif feedback.failing:
             feedback.succeeded(decision)
@@ -258,7 +258,7 @@ class Engine:
     ) -> None:
         """As `record`, without a row: for who keeps the rows of its transfers itself, as channels do."""
         feedback = self._feedback
-        if not ok:
+        if ok is not True and _is_failure(ok):
             feedback.failed(decision, error)
         elif feedback.failing:
             feedback.succeeded(decision)
@@ -280,9 +280,7 @@ class Engine:
             TypeError: the id is not text.
             InputError: no such decision is kept; says where else to ask.
         """
-        ready = list(self._control.tables.cells.values())
-        in_force = (decision for _, decisions, _, _ in ready for decision in decisions)
-        return self._control.feedback.rationales.explain(decision_id, payload_bytes, in_force)
+        return self._feedback.rationales.explain(decision_id, payload_bytes, self._control.decisions())
 
     def watch_arena(self, probe: ArenaProbe) -> ArenaHandle:
         """Have the room of an arena looked at: near its end, the zero-copy family is taken less, or not at all.
@@ -411,3 +409,11 @@ class Engine:
             states=control.feedback.monitor.statistics().time_ns,
             explored_ns=control.feedback.budget.total_spent_ns,
         )
+
+
+def _is_failure(ok: object) -> bool:
+    """What was told instead of True: not everything has a truth value."""
+    try:
+        return not ok
+    except Exception:  # noqa: BLE001 - whoever records must not suffer for it
+        return True

@@ -27,6 +27,7 @@ __all__ = [
     "RowsDropped",
     "SessionExposed",
     "StateChanged",
+    "TrustChanged",
 ]
 
 
@@ -137,17 +138,18 @@ class PlanReloaded(EngineEvent):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReloadRefused(EngineEvent):
-    """The files cannot be used; the last good plan stays in force."""
+    """The files cannot be used; `instead` says what holds."""
 
     name: ClassVar[str] = "reload refused"
     severity: ClassVar[str] = "warning"
 
     errors: tuple[str, ...]
+    instead: str = "the last good plan stays in force"
 
     @property
     def message(self) -> str:
         """What is wrong with the files."""
-        return f"files refused, the last good plan stays in force: {'; '.join(self.errors)}"
+        return f"files refused, {self.instead}: {'; '.join(self.errors)}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,6 +183,32 @@ class PlanCorrected(EngineEvent):
         """What changed, or by how much."""
         factors = f"predicted time × {self.after:.3g} (was × {self.before:.3g})"
         return self.sentence or f"pool {self.pool}, {self.method}: {factors}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrustChanged(EngineEvent):
+    """The predictions for a pool became too bad to choose by, or good enough again."""
+
+    name: ClassVar[str] = "trust changed"
+    severity: ClassVar[str] = "warning"
+
+    pool: str
+    is_trusted: bool
+
+    @property
+    def subject(self) -> str:
+        """The pool."""
+        return self.pool
+
+    @property
+    def message(self) -> str:
+        """What decides from now on."""
+        if self.is_trusted:
+            return f"pool {self.pool}: predictions are near enough again, the published curves decide"
+        return (
+            f"pool {self.pool}: predictions are too far from what transfers take; rules, thresholds and defaults "
+            "decide. Measure this host with `perfkit run`"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -348,6 +376,7 @@ EVENTS: tuple[type[EngineEvent], ...] = (
     PlanReloaded,
     ReloadRefused,
     PlanCorrected,
+    TrustChanged,
     BreakerOpened,
     BreakerClosed,
     SessionExposed,

@@ -26,6 +26,7 @@ from perfkit.engine.events import (
     RowsDropped,
     SessionExposed,
     StateChanged,
+    TrustChanged,
 )
 from perfkit.engine.exploring import Budget
 from perfkit.engine.hooks import Hooks
@@ -37,6 +38,8 @@ from perfkit.engine.resources import CapacityWarning, ResourceMonitor
 __all__ = ["Feedback"]
 
 _ROWS_AT_ONCE = 20_000
+_FEWEST_ROWS = 500
+_LONGEST_TAKE_S = 0.1
 _SAY_AGAIN_NS = 60 * 10**9
 _MOST_EVENTS = 1_000
 
@@ -64,7 +67,8 @@ class Feedback:
         self._looked_ns: int | None = None
         self._state = NORMAL
         self._dropped = 0
-        self._is_closed = False
+        self._rows_at_once = _ROWS_AT_ONCE // 8
+        self._is_closed = self._is_forked = False
         self._settings = engine = settings.engine
         # Absolute: a service may go to another folder.
         self._folder = None if settings.path is None else Path(settings.path).absolute().parent
@@ -129,6 +133,9 @@ class Feedback:
     def observed(self, row: tuple[Any, ...]) -> None:
         """Take an outcome that somebody else writes down."""
         self._observed.append(row)
+        if self._is_forked:  # the child of a process whose engine had a thread starts its own
+            self._is_forked = False
+            self._wake()
 
     def explored(self, decision: Decision, planned: Decision, payload_bytes: int, session: str | None) -> None:
         """Another method was handed out than planned."""
@@ -150,8 +157,9 @@ class Feedback:
 
     def take(self, pause: Callable[[], None]) -> None:
         """Take in what was recorded and observed since."""
-        rows: list[Any] = list(self.recorder.take(_ROWS_AT_ONCE))
-        while self._observed and len(rows) < _ROWS_AT_ONCE:
+        started_s, limit = time.monotonic(), self._rows_at_once
+        rows: list[Any] = list(self.recorder.take(limit))
+        while self._observed and len(rows) < limit:
             rows.append(self._observed.popleft())
         if rows:
             self.outcomes.take(rows, pause)
@@ -163,6 +171,12 @@ class Feedback:
         while self._noted:
             self.hooks.emit(self._noted.popleft())
         self._tell_drops()
+        if (
+            time.monotonic() - started_s > _LONGEST_TAKE_S
+        ):  # beside threads that never wait; the host is to be looked at
+            self._rows_at_once = max(limit // 2, _FEWEST_ROWS)
+        else:
+            self._rows_at_once = min(limit * 2, _ROWS_AT_ONCE)
 
     def look_around(self) -> None:
         """Look at what the host has left, not more often than the settings say."""
@@ -200,6 +214,11 @@ class Feedback:
         allowed = self.budget.allows(time.monotonic_ns(), was_exploring=tables.conditions.exploring)
         return Conditions(self._state, opened, probing, wanted and allowed)
 
+    def tell_trust(self, before: Learned, after: Learned) -> None:
+        """Tell which pools' predictions are not trusted any more, or are again."""
+        for pool in sorted(before.untrusted ^ after.untrusted):
+            self.hooks.emit(TrustChanged(pool, pool in before.untrusted))
+
     def tell_breakers(self, before: Conditions, after: Conditions) -> None:
         """Tell which breakers opened and closed."""
         states = {state.method: state for state in self.breakers.states()}
@@ -221,6 +240,7 @@ class Feedback:
         self.rationales.abandon_in_child()
         self.outcomes.after_fork_in_child()
         self.breakers.after_fork_in_child()
+        self._is_forked = True
         self._observed.clear()
         self._noted.clear()
 

@@ -24,6 +24,7 @@ from perfkit.engine.events import (
     RowsDropped,
     SessionExposed,
     StateChanged,
+    TrustChanged,
 )
 from perfkit.engine.hooks import Hooks
 
@@ -33,6 +34,7 @@ EXAMPLES: tuple[EngineEvent, ...] = (
     PlanReloaded(2, 7, ("thresholds.toml: version 6 → 7",)),
     ReloadRefused(("perfkit.toml:3:8: goal == 'fast'",)),
     PlanCorrected("ml", "shm_pool", 1.0, 1.31, "uds instead of shm_pool below 96KiB, about 4 % less"),
+    TrustChanged("ml", False),
     BreakerOpened("shm_pool", 5, 60 * 10**9, "NoRoomError"),
     BreakerClosed("shm_pool", 61 * 10**9),
     SessionExposed("user-17", "bigger-blocks", "B", "ml"),
@@ -179,6 +181,7 @@ def test_an_engine_logs_warnings_for_what_people_should_know_and_info_for_reload
         "plan reloaded": "INFO",
         "reload refused": "WARNING",
         "plan corrected": "WARNING",
+        "trust changed": "WARNING",
         "breaker opened": "WARNING",
         "breaker closed": "INFO",
         "limit approached": "WARNING",

@@ -438,3 +438,57 @@ def test_a_binding_of_a_pool_that_appears_later_follows_it(engine: Engine, tmp_p
     engine.reload()
     assert bound.decide(1000).method == "grpc"
     assert bound.decide(1000).cell.context.pool == "ml"
+
+
+def test_a_forked_child_that_only_decides_by_bindings_follows_the_files(
+    engine: Engine, put, tmp_path: Path, wait_until
+) -> None:
+    bound = engine.bind()
+    engine.watch(0.02)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert bound.decide(1000).method == "uds"
+            assert len(watchers()) == 1
+            (tmp_path / "deciding").touch()
+            wait_until(lambda: bound.decide(1000).method == "grpc")
+            status = 0
+        finally:
+            os._exit(status)
+    wait_until((tmp_path / "deciding").exists)
+    put(GRPC_WINS)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_decision_of_a_binding_is_explained_by_its_id(engine: Engine) -> None:
+    bound = engine.bind(in_place=True, in_flight=4)
+    decision = bound.decide(1000)
+    assert engine.explain(decision.id).decision is decision
+
+
+def test_a_service_that_starts_with_a_broken_file_logs_it(
+    put, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(UDS_WINS)
+    break_settings(tmp_path)
+    with caplog.at_level("WARNING", "perfkit.engine"):
+        Engine.load(tmp_path / "perfkit.toml", background=False)
+    assert "the defaults hold in their place" in caplog.text
+
+
+def test_a_policy_that_was_missing_comes_into_force_with_the_next_reading(
+    put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(UDS_WINS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "perfkit.toml").write_text(
+        '[engine]\npolicies = ["late_policies"]\n[pools.default]\ngoal = "latency"\npolicy = "late"\n'
+    )
+    engine = Engine.load(tmp_path / "perfkit.toml", background=False)
+    assert in_use(engine) == ("uds", "degraded", 1)
+    (tmp_path / "late_policies.py").write_text(
+        "import perfkit\n\n\n@perfkit.policy('late')\ndef late(context, figures):\n    return 'grpc'\n"
+    )
+    assert engine.reload().status == "ok"
+    assert in_use(engine) == ("grpc", "ok", 1)
