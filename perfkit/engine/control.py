@@ -169,7 +169,7 @@ class Control:
             after = self.tables.plan
             if after is not before:
                 self.compile_ns += time.perf_counter_ns() - started_ns
-                self.feedback.use(after.loaded.settings)
+                self.feedback.use(after.loaded.settings, after.loaded.publication.curves)
                 self.feedback.hooks.emit(
                     PlanReloaded(after.generation, after.loaded.publication.version, _changes(before, after))
                 )

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from random import random
+from time import time
 from types import TracebackType
 
 from perfkit.engine.arguments import checked_session, checked_size
@@ -17,6 +18,7 @@ from perfkit.engine.decision import Decision, Explanation
 from perfkit.engine.hooks import Event, Hook
 from perfkit.engine.loading import Files, Loaded, load_files
 from perfkit.engine.plan import known_contexts
+from perfkit.engine.recording.rows import error_name
 from perfkit.engine.resources import ArenaHandle, ArenaProbe
 from perfkit.engine.status import Health, Statistics
 from perfkit.engine.view import PlanView
@@ -262,7 +264,9 @@ class Engine:
             feedback.failed(decision, error)
         elif feedback.failing:
             feedback.succeeded(decision)
-        feedback.observed((0, decision, payload_bytes, latency_ns, None, ok, error))
+        feedback.observed(
+            (time(), decision, payload_bytes, latency_ns, None, ok, None if error is None else error_name(error))
+        )
 
     @property
     def awaits_success(self) -> bool:

@@ -206,6 +206,11 @@ class Budget:
         self._looked_ns: int | None = None
         self.total_spent_ns = 0.0
 
+    def use(self, ns_per_s: float) -> None:
+        """Follow another budget from now on."""
+        self._ns_per_s = ns_per_s
+        self._left_ns = min(self._left_ns, ns_per_s * _BURST_S)
+
     def spend(self, excess_ns: float) -> None:
         """A trial was handed out that is expected to cost this much more."""
         self._spent_ns += excess_ns  # threads may lose an addition: it is a budget, not a bill

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from perfkit.config.curves import CurveSet
 from perfkit.config.settings import Settings
 from perfkit.engine.circumstances import NORMAL
 from perfkit.engine.compiled import Conditions, Learned, Tables
@@ -30,9 +31,10 @@ from perfkit.engine.events import (
 )
 from perfkit.engine.exploring import Budget
 from perfkit.engine.hooks import Hooks
-from perfkit.engine.outcomes import Breakers, Outcomes
+from perfkit.engine.outcomes import Breakers, Corrections, Outcomes
 from perfkit.engine.rationales import Rationales
 from perfkit.engine.recording import Recorder
+from perfkit.engine.recording.rows import checked_outcomes, error_name, with_moments
 from perfkit.engine.resources import CapacityWarning, ResourceMonitor
 
 __all__ = ["Feedback"]
@@ -40,6 +42,7 @@ __all__ = ["Feedback"]
 _ROWS_AT_ONCE = 20_000
 _FEWEST_ROWS = 500
 _LONGEST_TAKE_S = 0.1
+_SLICE = 64
 _SAY_AGAIN_NS = 60 * 10**9
 _MOST_EVENTS = 1_000
 
@@ -66,19 +69,25 @@ class Feedback:
         self._said_ns: dict[tuple[str, str], int] = {}
         self._looked_ns: int | None = None
         self._state = NORMAL
-        self._dropped = 0
+        self._dropped = self.unreadable = 0
+        self.problem = ""
+        self._corrections: Corrections | None = None
         self._rows_at_once = _ROWS_AT_ONCE // 8
         self._is_closed = self._is_forked = False
         self._settings = engine = settings.engine
         # Absolute: a service may go to another folder.
         self._folder = None if settings.path is None else Path(settings.path).absolute().parent
-        self._watch_failures(Breakers(engine.breaker))
+        self.breakers = Breakers(engine.breaker)
+        self.failing = self.breakers.failing  # at hand for `Engine.record`, which every transfer calls
         self.budget = Budget(engine.exploration.budget_ns_per_s)
         self.recorder = self._new_recorder()
         self._observed: deque[tuple[Any, ...]] = deque(maxlen=engine.recorder.buffer_rows)
 
-    def use(self, settings: Settings) -> None:
-        """Follow other settings; what was counted stays, but where the settings of the counting changed."""
+    def use(self, settings: Settings, curves: CurveSet | None) -> None:
+        """Follow other settings and curves; what was counted and learned stays as far as it still means anything.
+
+        Raises nothing: it is called after the plan was taken, which must not be left half followed.
+        """
         before, engine = self._settings, settings.engine
         self._settings = engine
         is_new_folder = self._folder is None and settings.path is not None
@@ -86,19 +95,21 @@ class Feedback:
             self._folder = Path(settings.path).absolute().parent
         self.monitor.use(engine.resources)
         self.outcomes.configure(engine.calibration)
-        if engine.breaker != before.breaker:
-            self._watch_failures(Breakers(engine.breaker))
-        if engine.exploration != before.exploration:
-            self.budget = Budget(engine.exploration.budget_ns_per_s)
-        if engine.recorder != before.recorder or is_new_folder:
-            recorder = self.recorder
-            self.recorder = self._new_recorder()
-            recorder.close()
-            self._observed.extend(recorder.take(engine.recorder.buffer_rows))  # not written again, but learned from
+        self.outcomes.use_curves(curves)
+        self.breakers.use(engine.breaker)
+        self.budget.use(engine.exploration.budget_ns_per_s)
+        if (engine.recorder != before.recorder or is_new_folder) and not self._is_closed:
+            self._replace_recorder()
 
-    def _watch_failures(self, breakers: Breakers) -> None:
-        self.breakers = breakers
-        self.failing = breakers.failing  # at hand for `Engine.record`, which every transfer calls
+    def _replace_recorder(self) -> None:
+        earlier, self.recorder = self.recorder, self._new_recorder()
+        self._dropped = 0
+        try:
+            earlier.close()
+            # They are written; what they teach is still to be learned.
+            self._observed.extend((row[0] / 1e6, *row[1:]) for row in earlier.take(self._settings.recorder.buffer_rows))
+        except Exception as error:  # noqa: BLE001 - the disk that the earlier one wrote to may be gone
+            self.problem = f"what was recorded before the settings changed could not be written: {error!r}"
 
     def open(self) -> None:
         """Write rows again after `close`."""
@@ -113,10 +124,10 @@ class Feedback:
 
     def failed(self, decision: Decision, error: object) -> None:
         """A transfer failed: its method's breaker counts it. Raises nothing."""
-        name = error if isinstance(error, str) else getattr(error, "__name__", type(error).__name__)
         try:
-            is_opened = self.breakers.record_failure(decision.method, name if error is not None else None)
-        except (AttributeError, TypeError):  # no decision; the recorder counts it
+            name = error_name(error)
+            is_opened = self.breakers.record_failure(decision.method, name if isinstance(name, str) else None)
+        except Exception:  # noqa: BLE001 - whatever was given as a decision; the recorder counts it
             return
         if is_opened:
             self._wake()
@@ -125,7 +136,7 @@ class Feedback:
         """A transfer succeeded by a method that failed before. Raises nothing."""
         try:
             is_closed = self.breakers.record_success(decision.method)
-        except (AttributeError, TypeError):
+        except Exception:  # noqa: BLE001 - as above
             return
         if is_closed:
             self._wake()
@@ -159,8 +170,7 @@ class Feedback:
         """Take in what was recorded and observed since."""
         started_s, limit = time.monotonic(), self._rows_at_once
         rows: list[Any] = list(self.recorder.take(limit))
-        while self._observed and len(rows) < limit:
-            rows.append(self._observed.popleft())
+        rows += self._taken_observed(limit - len(rows), pause)
         if rows:
             self.outcomes.take(rows, pause)
             for decision in {id(row[1]): row[1] for row in rows}.values():
@@ -168,7 +178,7 @@ class Feedback:
                     self.rationales.keep(decision)
             if self.hooks.wants(OutcomesRecorded):
                 self.hooks.emit(OutcomesRecorded(rows))
-        while self._noted:
+        for _ in range(len(self._noted)):  # what is noted meanwhile has its turn in the next look
             self.hooks.emit(self._noted.popleft())
         self._tell_drops()
         if (
@@ -177,6 +187,18 @@ class Feedback:
             self._rows_at_once = max(limit // 2, _FEWEST_ROWS)
         else:
             self._rows_at_once = min(limit * 2, _ROWS_AT_ONCE)
+
+    def _taken_observed(self, limit: int, pause: Callable[[], None]) -> list[Any]:
+        rows: list[Any] = []
+        while self._observed and len(rows) < limit:
+            rows.append(self._observed.popleft())
+            if not len(rows) % _SLICE:
+                pause()
+        if not rows:
+            return []
+        checked, errors = checked_outcomes(rows, pause)
+        self.unreadable += len(errors)
+        return with_moments(checked)
 
     def look_around(self) -> None:
         """Look at what the host has left, not more often than the settings say."""
@@ -196,9 +218,12 @@ class Feedback:
         """What the outcomes teach: the same object where nothing changed."""
         if not self._settings.calibration.correct:
             return before if before == Learned() else Learned()
-        corrections = self.outcomes.corrections().factors
-        factors = {pool: tuple(sorted(by_method.items())) for pool, by_method in corrections.items()}
-        found = Learned(MappingProxyType(factors), self.outcomes.untrusted_pools())
+        corrections, untrusted = self.outcomes.corrections(), self.outcomes.untrusted_pools()
+        if corrections is self._corrections and untrusted == before.untrusted:
+            return before
+        self._corrections = corrections
+        factors = {pool: tuple(sorted(by_method.items())) for pool, by_method in corrections.factors.items()}
+        found = Learned(MappingProxyType(factors), untrusted)
         return before if found == before else found
 
     def tell_corrections(self) -> None:

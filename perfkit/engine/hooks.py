@@ -49,7 +49,11 @@ class Hook(Generic[Event]):
         started_ns = time.perf_counter_ns()
         try:
             self.function(event)
-        except Exception:  # somebody else's code must not take the engine's thread down
+        except (
+            BaseException
+        ) as error:  # somebody else's code must not take the engine's thread down, whatever it raises
+            if isinstance(error, KeyboardInterrupt):
+                raise
             self.failures += 1
             self.failures_in_a_row += 1
             if self.failures == 1:

@@ -74,6 +74,10 @@ class Breakers:
         self.failing: dict[str, _Breaker] = {}
         """Methods that failed since their last success: while it is empty, a success has nothing to tell."""
 
+    def use(self, settings: BreakerSettings) -> None:
+        """Follow other settings from now on; what failed stays known."""
+        self._settings = settings
+
     def is_clean(self, method: str) -> bool:
         """Whether a success of the method has nothing to change: it never failed, or succeeded since."""
         return method not in self.failing

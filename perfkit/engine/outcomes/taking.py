@@ -125,6 +125,12 @@ class Outcomes:
                 self._calibrator.reset("the settings of calibration were changed")
                 self._calibrator.settings = settings
 
+    def use_curves(self, curves: CurveSet | None) -> None:
+        """Other curves may be in force: what was learned about the ones before is void unless they are equal."""
+        with self._lock:
+            if curves is not self._curves:
+                self._begin_with(curves)
+
     def take(self, outcomes: Sequence[Outcome], pause: Callable[[], None] = lambda: None) -> None:
         """Take in outcomes.
 
@@ -231,13 +237,16 @@ class Outcomes:
         """
         if curves is self._retired:
             return False
+        self._begin_with(curves)
+        return True
+
+    def _begin_with(self, curves: CurveSet | None) -> None:
         if curves != self._curves:
             self._predictor.clear()
             self._taken.clear()
             self._calibrator.reset("other curves are in force")
             self._explored.forget()
         self._retired, self._curves = self._curves, curves
-        return True
 
     def _compared(
         self, comparable: dict[tuple[str, str], Sample], pause: Callable[[], None]
