@@ -11,9 +11,10 @@ holds the percentiles of all blocks. The garbage collector runs as it does in a 
 `--full`: the same with everything on, as in a busy service. The engine is loaded from files and its thread runs: it
 samples the host every 250 ms and reacts to it. Every pool has rules, 5 % of the decisions explore (`explored_share`
 tells), two variants of an experiment share all sessions, and each call names one of 100 000 sessions by a string of its
-own, which was met before. A second thread decides and records 10 000 times a second (`recorded_per_s`) into a real
-journal. `perfkit.toml` is rewritten every second, and taken over (`reloads`). `bound_session_p50_ns` is the bound call
-with a session.
+own, which was met before (`--sessions` takes another number: most of the cost of many is memory that is not in a
+cache). Between the timed calls, up to 10 000 outcomes a second are recorded into a real journal (`recorded_per_s` counts
+the pauses between blocks, too). `perfkit.toml` is rewritten every second, and taken over (`reloads`).
+`bound_session_p50_ns` is the bound call with a session.
 
 `--threads N`: how many decisions N threads take in a second, as a ratio to one thread in the same process, in rounds
 that take turns (`rate_ratio`: median of the rounds). Then, for some seconds, N threads decide while the tables are
@@ -154,14 +155,19 @@ def make_sizes(seed: int) -> list[int]:
 
 
 def time_block(
-    engine: Engine, binding: Binding, sizes: list[int], sessions: list[str] | None = None
+    engine: Engine,
+    binding: Binding,
+    sizes: list[int],
+    sessions: list[str] | None = None,
+    record: Callable[[int], None] | None = None,
 ) -> dict[str, list[int]]:
-    """Nanoseconds of every single call, the kinds taking turns."""
+    """Nanoseconds of every single call, the kinds taking turns; `record` is called `ROWS_PER_S` times a second."""
     empty, now = Empty(), time.perf_counter_ns
     taken: dict[str, list[int]] = {"empty": [], "decide": [], "empty_bound": [], "bound": []}
     empty_ns, decide_ns, empty_bound_ns, bound_ns = (samples.append for samples in taken.values())
     contexts = [(pool, *codec) for pool, codec in itertools.product(POOLS, CODECS)]
     named = itertools.repeat(None) if sessions is None else sessions
+    between_ns, due = 10**9 // ROWS_PER_S, now()
     for size, session, (pool, kind, name) in zip(sizes, named, itertools.cycle(contexts), strict=False):
         started = now()
         empty.decide(size, pool=pool, kind=kind, format=name, session=session)
@@ -175,6 +181,9 @@ def time_block(
         started = now()
         binding.decide(size)
         bound_ns(now() - started)
+        while record is not None and due < started:
+            record(size % 2**20)
+            due += between_ns
     return taken
 
 
@@ -220,11 +229,11 @@ def summarise(blocks: list[dict[str, int]]) -> dict[str, int]:
     }
 
 
-def make_sessions(seed: int) -> list[str]:
-    """Every session once in random order, in strings that nobody has hashed yet."""
-    order = list(range(SESSIONS))
+def make_sessions(seed: int, number: int = SESSIONS) -> list[str]:
+    """Sessions in random order, for every size one, in strings that nobody has hashed yet."""
+    order = [index % number for index in range(SIZES)]
     random.Random(seed).shuffle(order)
-    return [f"user-{number}" for number in order]
+    return [f"user-{index}" for index in order]
 
 
 @contextlib.contextmanager
@@ -262,30 +271,25 @@ def busy_service(folder: Path) -> Iterator[Engine]:
             engine.decide(1, pool=pool, kind=kind, format=name)
         for session in make_sessions(-1):  # another order than any block
             engine.decide(1, session=session)
-        numbers = itertools.count()
-
-        def record() -> None:
-            for _ in range(20):
-                size = next(numbers) % 2**20
-                engine.record(engine.decide(size, pool="ml"), size, 20_000 + size)
-
-        with in_background(
-            (record, 20 / ROWS_PER_S), (lambda: write_settings(folder, FULL.format(margin=next(margins))), 1.0)
-        ):
+        with in_background((lambda: write_settings(folder, FULL.format(margin=next(margins))), 1.0)):
             yield engine
 
 
-def measure_full(blocks_wanted: int) -> dict[str, Any]:
+def measure_full(blocks_wanted: int, number_of_sessions: int) -> dict[str, Any]:
     """The figures with everything on."""
     blocks, explored = [], []
     with tempfile.TemporaryDirectory() as folder, busy_service(Path(folder)) as engine:
         binding = engine.bind(pool="ml", kind="tensor", format="numpy")
+
+        def record(size: int) -> None:
+            engine.record(engine.decide(size, pool="ml"), size, 20_000 + size)
+
         began_s, generation = time.monotonic(), engine.generation
         rows = _recorded(engine)
         for seed in range(blocks_wanted):
             sizes = make_sizes(seed)
-            taken = time_block(engine, binding, sizes, make_sessions(seed))
-            taken |= time_bound_with_sessions(binding, sizes, make_sessions(seed + 1_000))
+            taken = time_block(engine, binding, sizes, make_sessions(seed, number_of_sessions), record)
+            taken |= time_bound_with_sessions(binding, sizes, make_sessions(seed + 1_000, number_of_sessions))
             blocks.append(percentiles(taken))
             sources = [engine.decide(size, pool="ml", session="user-1").source for size in sizes[:2_000]]
             explored.append(sources.count("exploration") / len(sources))
@@ -299,7 +303,7 @@ def measure_full(blocks_wanted: int) -> dict[str, Any]:
         }
     best = {name: min(block[name] for block in blocks) for name in blocks[0]}
     with_session = best["bound_session_p50_ns"] - best["empty_bound_session_p50_ns"]
-    facts |= {"n": SIZES, "sessions": SESSIONS, "bound_session_p50_ns": with_session}
+    facts |= {"n": SIZES, "sessions": number_of_sessions, "bound_session_p50_ns": with_session}
     return {**summarise(blocks), **facts, "blocks": blocks}
 
 
@@ -387,13 +391,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help=f"blocks to time (default: {BLOCKS})")
     parser.add_argument("--full", action="store_true", help="with rules, exploration, variants, recorder and reloads")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help=f"with --full (default: {SESSIONS})")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="compare N threads with one")
     arguments = parser.parse_args()
     if arguments.threads:
         found = measure_threads(arguments.threads)
         print(json.dumps(found) if arguments.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
         return
-    best = measure_full(arguments.blocks) if arguments.full else measure(arguments.blocks)
+    best = measure_full(arguments.blocks, arguments.sessions) if arguments.full else measure(arguments.blocks)
     if arguments.json:
         print(json.dumps(best))
         return

@@ -43,6 +43,8 @@ _ROWS_AT_ONCE = 20_000
 _FEWEST_ROWS = 500
 _LONGEST_TAKE_S = 0.1
 _SLICE = 64
+_MOST_EXPLORED_ROWS = 1_000
+"""Rows of explored decisions between two looks."""
 _SAY_AGAIN_NS = 60 * 10**9
 _MOST_EVENTS = 1_000
 
@@ -71,6 +73,7 @@ class Feedback:
         self._state = NORMAL
         self._dropped = self.unreadable = 0
         self.problem = ""
+        self._explored_rows = 0
         self._corrections: Corrections | None = None
         self._rows_at_once = _ROWS_AT_ONCE // 8
         self._is_closed = self._is_forked = False
@@ -149,8 +152,14 @@ class Feedback:
             self._wake()
 
     def explored(self, decision: Decision, planned: Decision, payload_bytes: int, session: str | None) -> None:
-        """Another method was handed out than planned."""
-        self.recorder.record_decision(decision, payload_bytes, session, decision.source)
+        """Another method was handed out than planned.
+
+        The transfer's own row has its propensity; the row of the decision, which is there for those that are never
+        recorded, must not crowd out others where decisions are many.
+        """
+        if self._explored_rows < _MOST_EXPLORED_ROWS:
+            self._explored_rows += 1  # threads may lose one: it is a limit, not a count
+            self.recorder.record_decision(decision, payload_bytes, session, decision.source)
         if self.hooks.wants(DecisionExplored):
             pool, taken = decision.cell.context.pool, decision.method
             self._noted.append(
@@ -169,6 +178,7 @@ class Feedback:
     def take(self, pause: Callable[[], None]) -> None:
         """Take in what was recorded and observed since."""
         started_s, limit = time.monotonic(), self._rows_at_once
+        self._explored_rows = 0
         rows: list[Any] = list(self.recorder.take(limit))
         rows += self._taken_observed(limit - len(rows), pause)
         if rows:
