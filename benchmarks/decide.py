@@ -12,8 +12,8 @@ holds the percentiles of all blocks. The garbage collector runs as it does in a 
 samples the host every 250 ms and reacts to it. Every pool has rules, 5 % of the decisions explore (`explored_share`
 tells), two variants of an experiment share all sessions, and each call names one of 100 000 sessions by a string of its
 own, which was met before (`--sessions` takes another number: most of the cost of many is memory that is not in a
-cache). Between the timed calls, up to 10 000 outcomes a second are recorded into a real journal (`recorded_per_s` counts
-the pauses between blocks, too). `perfkit.toml` is rewritten every second, and taken over (`reloads`).
+cache). Between the timed calls, up to 10 000 outcomes a second are recorded into a real journal (`recorded_per_s`
+counts the pauses between blocks, too). `perfkit.toml` is rewritten every second, and taken over (`reloads`).
 `bound_session_p50_ns` is the bound call with a session.
 
 `--threads N`: how many decisions N threads take in a second, as a ratio to one thread in the same process, in rounds
