@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
@@ -211,6 +212,9 @@ class Engine:
         asked = {what: name for what, name in asked.items() if name is not None}
         known = {"pool": tuple(settings.pools), "kind": KINDS, "format": FORMATS}
         known |= {"compression": COMPRESSIONS, "signalling": SIGNALLINGS}
+        section = settings.section(pool) if isinstance(pool, str) else None
+        if section is not None:
+            asked["pool"] = section  # a pattern may name it
         for what, name in asked.items():
             if name not in known[what]:
                 hint = f"Or write [pools.{name}] into perfkit.toml." if what == "pool" else ""
@@ -218,6 +222,8 @@ class Engine:
         contexts = known_contexts(settings, publication)
         chosen = [c for c in contexts if all(getattr(c, what) == name for what, name in asked.items())]
         chosen = chosen or [Context(available=in_force.methods, **asked)]  # type: ignore[arg-type]
+        if section is not None and pool is not None:
+            chosen = [dataclasses.replace(context, pool=pool) for context in chosen]
         conditions = tables.conditions
         cells = [cell_of(in_force, one, circumstances_of(in_force, one.pool, conditions)) for one in chosen]
         return PlanView(publication, tuple(cells))

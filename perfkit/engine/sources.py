@@ -71,7 +71,7 @@ class Choice:
 
     Args:
         candidates: methods among which it is asked to choose.
-        takeable: methods that are taken when it names them: also what the pool does not want, where somebody names it.
+        takeable: methods that are taken when it names them.
         refused: methods that are there and not taken, with the reason.
     """
 
@@ -98,7 +98,7 @@ class Choice:
 
     def why_not(self, method: str) -> str:
         """Why a method is not taken."""
-        return dict(self.refused).get(method, "not available")
+        return dict(self.refused).get(method, "not there, or not among the pool's methods")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def make_stretches(
     """
     sizes = {size for rule in pool.rules for size in rule.when.breakpoints if 0 < size < math.inf}
     excluded = circumstances.exclusions(in_place=context.in_place)
-    every = Choice(wanted, context.available)
+    every = Choice(wanted, wanted)  # an override or a rule that is inherited may name what the pool does not want
     usual = larger = every.without(excluded)
     if largest_message_bytes < math.inf:
         sizes.add(largest_message_bytes)
@@ -192,7 +192,8 @@ def _stretch(
     values = _values(context, circumstances, start)
     holding = [rule for rule in pool.rules if rule.when.holds(values)]
     avoided = {name: f"avoided by {rule.name}" for rule in reversed(holding) for name in rule.avoid}
-    ruled = Proposal(start, end, None, "no rule holds")
+    avoiding = "; ".join(f"{rule.name} avoids {', '.join(rule.avoid)}" for rule in holding if rule.avoid)
+    ruled = Proposal(start, end, None, avoiding or "no rule holds")
     for rule in holding:
         method = next((name for name in rule.use if name in before.takeable), None)
         if method is not None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from perfkit.engine.circumstances import NORMAL
 from perfkit.engine.hooks import HookHealth
 from perfkit.engine.outcomes import BreakerState, OutcomeStatistics
 from perfkit.engine.recording.statistics import RecorderStatistics
@@ -61,10 +62,14 @@ class Health:
 
     def to_table(self) -> ResultTable:
         """One row per fact; errors and warnings below."""
+        is_broken = any("thresholds" in error for error in self.errors)
         rows = (
             ("mode", self.mode),
-            ("settings", self.settings_path or "defaults (no perfkit.toml)"),
-            ("thresholds", self.thresholds_path or "defaults (nothing published)"),
+            ("settings", self.settings_path or f"defaults ({'see the errors' if self.errors else 'no perfkit.toml'})"),
+            (
+                "thresholds",
+                self.thresholds_path or f"defaults ({'see the errors' if is_broken else 'nothing published'})",
+            ),
             ("version", "–" if self.version is None else str(self.version)),
             ("failures", str(self.failures)),
             ("plan", f"{self.generation}, {'followed by a thread' if self.is_watching else 'followed by no thread'}"),
@@ -76,7 +81,14 @@ class Health:
             *(() if self.recorder is None else (("recorded", _recorded(self.recorder)),)),
         )
         notes = (*(f"Error: {error}" for error in self.errors), *(f"Warning: {warning}" for warning in self.warnings))
-        return ResultTable(f"Engine: {self.status}", ("what", "value"), rows, notes)
+        return ResultTable(f"Engine: {self.status}{self._now()}", ("what", "value"), rows, notes)
+
+    def _now(self) -> str:
+        """What an operator should see before anything else."""
+        left_alone = [one.method for one in self.breakers if one.state != "closed"]
+        said = [f"without {', '.join(left_alone)} (breaker)"] if left_alone else []
+        said += [self.state.replace("_", " ")] if self.state != NORMAL else []
+        return "".join(f", {text}" for text in said)
 
     def _corrected(self) -> list[str]:
         return [

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from perfkit.engine.circumstances import NORMAL
 from perfkit.engine.costs import Cost, method_cost
 from perfkit.engine.decision import middle_bytes
 from perfkit.engine.plan import Cell, PlanRange, Publication
@@ -44,6 +45,7 @@ class RangeView:
             "start_bytes": self.part.start_bytes,
             "up_to_bytes": _finite(self.part.end_bytes),
             "method": self.part.method,
+            "source": self.part.source,
             "rule": self.part.rule,
             "expect_ns": expected and expected.value,
             "low_ns": expected and expected.low,
@@ -107,6 +109,13 @@ class PlanView:
     def _notes(self) -> tuple[str, ...]:
         notes: list[str] = []
         views = [view for cell in self.cells for view in range_views(cell)]
+        for now in dict.fromkeys(cell.circumstances for cell in self.cells):
+            if now.state != NORMAL:
+                notes.append(f"State: {now.state}; the plan of state normal may be another one.")
+            if now.open_methods:
+                notes.append(f"Circuit breaker open: {', '.join(sorted(now.open_methods))}.")
+        if any(_named_by(cell, part) for cell in self.cells for part in cell.ranges):
+            notes.append("(rule), (policy), …: who named the method, where it was not the published curves.")
         if any(view.expected for view in views):
             notes.append("expect: latency in the middle of the range; ±: wider side of its 95 % interval.")
         if any(view.expected and not view.expected.measured for view in views):
@@ -143,13 +152,24 @@ def _rows(cell: Cell) -> list[tuple[str, ...]]:
         up_to = "" if math.isinf(view.part.end_bytes) else format_bytes(view.part.end_bytes)
         interval = "" if view.crossover is None else "–".join(_edge(size) for size in view.crossover)
         simpler = " ≈" if view.part.rule == SIMPLER else ""
-        method = view.part.method + simpler + (f" (would: {view.part.advised})" if view.part.advised else "")
+        method = (
+            view.part.method
+            + simpler
+            + _named_by(cell, view.part)
+            + (f" (would: {view.part.advised})" if view.part.advised else "")
+        )
         expect = "" if view.expected is None else _expectation(view.expected)
         n = str(view.expected.n) if view.expected else ""
         best = next(iter(view.alternatives.items()), None)
         next_best = f"{best[0]} {format_duration(best[1].value)}" if best else ""
         rows.append((up_to, interval, method, expect, n, next_best))
     return rows
+
+
+def _named_by(cell: Cell, part: PlanRange) -> str:
+    """Who named the method, where it was not the curves that are published."""
+    is_usual = part.source == ("default" if cell.publication.version is None else "model")
+    return "" if is_usual or part.advised else f" ({part.source})"
 
 
 def _expectation(cost: Cost) -> str:
