@@ -62,7 +62,7 @@ class Health:
 
     def to_table(self) -> ResultTable:
         """One row per fact; errors and warnings below."""
-        is_broken = any("thresholds" in error for error in self.errors)
+        is_broken = any("thresholds." in error for error in self.errors)
         rows = (
             ("mode", self.mode),
             ("settings", self.settings_path or f"defaults ({'see the errors' if self.errors else 'no perfkit.toml'})"),
