@@ -79,8 +79,9 @@ def policy_proposals(
     turns = {turn for size in policy.breakpoints for turn in (size, size + 1)}  # below it, and up to it
     edges = _edges(method_at, sorted({0.0, *_GRID, *turns}), turns)
     name = f"policy {policy.name}"
+    abstains = f"{name}: went wrong, or leaves it open; see the warnings" if problems else f"{name}: leaves it open"
     proposals = tuple(
-        Proposal(start, end, method, name if method else f"{name}: leaves it open")
+        Proposal(start, end, method, name if method else abstains)
         for (start, method), (end, _) in itertools.pairwise([*edges, (math.inf, None)])
     )
     return proposals, tuple(problems.values())
@@ -125,7 +126,9 @@ def _answer(
     """The method that a policy names; of each kind of mistake, the first is told."""
     try:
         method = policy.function(asked, figures)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's code must not take the engine down
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - somebody else's code must not take the engine down
         problems.setdefault("raised", f"policy {policy.name} raised {_shown(error)}; {_INSTEAD}")
         return None
     if method is None or (isinstance(method, str) and method in available):

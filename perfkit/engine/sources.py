@@ -150,7 +150,7 @@ def fixed_ranges(pool: PoolSettings) -> tuple[Proposal, ...]:
     """What the pool's handwritten thresholds say."""
     starts = [0.0, *(one.end_bytes for one in pool.thresholds)]
     return tuple(
-        Proposal(start, one.end_bytes, one.method, f"threshold: {_sizes(start, one.end_bytes)}")
+        Proposal(start, one.end_bytes, one.method, f"handwritten threshold: {_sizes(start, one.end_bytes)}")
         for start, one in zip(starts, pool.thresholds, strict=False)
     )
 
