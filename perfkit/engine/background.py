@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import queue
 import threading
 import time
 import weakref
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Background", "check_interval"]
 
 _STOP_WAIT_S = 10.0
+_SHORTEST_WAIT_S = 0.02
+"""Between two looks, however often the thread is woken: every new thread of a service wakes it."""
 _SHORTEST_PAUSE = 0.1
 """Of the interval, after a look that took long."""
 
@@ -38,12 +40,17 @@ class Background:
     Args:
         control: what looks; it is not kept alive.
         interval_s: from one look to the next, however long it takes.
+
+    Raises:
+        RuntimeError: no thread can be started.
     """
 
     def __init__(self, control: Control, interval_s: float) -> None:
         self.interval_s = interval_s
-        self._control = weakref.ref(control, lambda _: self._wake.set())
-        self._wake = threading.Event()
+        # SimpleQueue: its put() may be called by a signal handler or a finalizer while another put() is under way.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._end: queue.SimpleQueue[None] = queue.SimpleQueue()  # apart: what wakes must not cut a wait short
+        self._control = weakref.ref(control, lambda _: self.wake())
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="perfkit-engine", daemon=True)
         self._thread.start()
@@ -53,22 +60,28 @@ class Background:
         """The thread's number."""
         return self._thread.ident
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
-        """Look now: a buffer fills, or a method failed."""
-        self._wake.set()
+        """Look soon: a buffer fills, or a method failed."""
+        if self._bell.empty():  # one that rings already is heard after whatever led here
+            self._bell.put(None)
 
     def stop(self) -> None:
         """End the thread; a look that is under way is waited for, at most 10 s."""
         self._is_stopped = True
-        self._wake.set()
+        self._end.put(None)
+        self.wake()
         if self._thread is not threading.current_thread():  # a hook may close the engine
             self._thread.join(_STOP_WAIT_S)
 
     def _run(self) -> None:
         took_s = 0.0
         while True:
-            self._wake.wait(max(self.interval_s - took_s, self.interval_s * _SHORTEST_PAUSE))
-            self._wake.clear()
+            self._wait(max(self.interval_s - took_s, self.interval_s * _SHORTEST_PAUSE))
             control = self._control()
             if control is None or self._is_stopped:
                 return
@@ -77,8 +90,27 @@ class Background:
             del control  # or it would keep the engine until the next look
             took_s = time.monotonic() - started_s
 
+    def _wait(self, pause_s: float) -> None:
+        """Wait until it is time to look, or until somebody rings, but never for less than the shortest wait."""
+        _taken(self._end, min(pause_s, _SHORTEST_WAIT_S))
+        if self._is_stopped or self._control() is None:
+            return
+        if pause_s > _SHORTEST_WAIT_S:
+            _taken(self._bell, pause_s - _SHORTEST_WAIT_S)
+        while _taken(self._bell, 0):
+            pass
+
     def _has_ended(self, pause_s: float) -> bool:
         """Wait in the middle of a look; True when the thread is to end."""
-        with contextlib.suppress(ValueError):
-            self._wake.wait(pause_s)
+        if not self._is_stopped:
+            _taken(self._end, max(pause_s, 0.0))
         return self._is_stopped
+
+
+def _taken(bell: queue.SimpleQueue[None], timeout_s: float) -> bool:
+    """Wait for a ring at most so long; whether there was one."""
+    try:
+        bell.get(timeout=min(timeout_s, threading.TIMEOUT_MAX))
+    except queue.Empty:
+        return False
+    return True

@@ -21,7 +21,7 @@ from perfkit.engine.decision import Decision
 from perfkit.engine.events import PlanReloaded, ReloadRefused
 from perfkit.engine.feedback import Feedback
 from perfkit.engine.loading import Files, Loaded, load_files
-from perfkit.engine.preparing import Bound, Found, Preparation, Prepared, bound_anew, compiled_anew, names_of
+from perfkit.engine.preparing import STEPS, Bound, Found, Preparation, Prepared, bound_anew, compiled_anew, names_of
 from perfkit.engine.watching import settled
 from perfkit.errors import ConfigError
 from perfkit.journal.turns import Turns
@@ -29,6 +29,7 @@ from perfkit.journal.turns import Turns
 __all__ = ["Bound", "Control"]
 
 _UNKNOWN_NAMES_KEPT = 8
+_ASKED = ("pool", "kind", "format", "compression", "signalling")
 
 
 class Control:
@@ -39,8 +40,8 @@ class Control:
     """
 
     def __init__(self, loaded: Loaded) -> None:
-        rate = loaded.settings.engine.exploration.rate
-        self.tables = Tables(make_plan(loaded), Conditions(exploring=rate > 0))
+        # Nobody explores before the thread runs, which keeps to the budget.
+        self.tables = Tables(make_plan(loaded), Conditions())
         self.file_errors = loaded.errors
         self.signature = loaded.signature
         self.failures = len(loaded.errors)
@@ -117,31 +118,48 @@ class Control:
             self.background.wake()
 
     def swap(
-        self, plan: Plan | None = None, conditions: Conditions | None = None, pause: Callable[[], None] | None = None
-    ) -> None:
+        self,
+        plan: Plan | None = None,
+        conditions: Conditions | None = None,
+        pause: Callable[[], None] | None = None,
+        *,
+        strict: bool = True,
+    ) -> bool:
         """Put tables in force in which everything that was in use is compiled already.
 
         Args:
             plan: another plan; by default the one in force.
             conditions: other conditions; by default those in force.
             pause: called every now and then while they are compiled.
+            strict: refuse a plan of which a context cannot be compiled; otherwise that one gets the defaults.
+
+        Returns:
+            False when somebody else put another plan in force meanwhile, which must not be taken back.
 
         Raises:
             ConfigError: the new plan cannot be compiled; nothing is changed.
         """
+        followed = self.tables.plan
         while True:
             before = self.tables
+            if plan is not None and before.plan is not followed:
+                return False
             after, ready = self._next(plan or before.plan, conditions or before.conditions)
             try:
-                readied = compiled_anew(before, after, list(self.bounds), ready, pause)
+                readied = compiled_anew(before, after, self._bound(), ready, pause, strict=strict)
             except Exception as error:
                 if plan is None:
                     raise
                 raise _not_compiled(after.plan, error) from error
             with self.swapping:  # held for moments only: whoever binds must not wait for a plan to be compiled
                 if self.tables is before:
-                    self._put(after, readied)
-                    return
+                    self._put(after, readied, pause)
+                    return True
+
+    def _bound(self) -> list[Bound]:
+        """What is bound now: a weak set must not grow while it is read."""
+        with self.swapping:
+            return list(self.bounds)
 
     def _next(self, plan: Plan, conditions: Conditions) -> tuple[Tables, Prepared | None]:
         if plan is not self.tables.plan:
@@ -149,9 +167,11 @@ class Control:
         ready = self.preparation.under(plan, conditions)
         return ready.tables, ready
 
-    def _put(self, tables: Tables, readied: dict[Bound, Found]) -> None:
+    def _put(self, tables: Tables, readied: dict[Bound, Found], pause: Callable[[], None] | None = None) -> None:
         self.tables = tables
-        for bound in list(self.bounds):
+        for number, bound in enumerate(self._bound()):
+            if pause is not None and not number % STEPS:
+                pause()
             found = readied.get(bound) or bound_anew(bound, tables, strict=False)  # bound meanwhile
             bound.context, bound.ready = found
 
@@ -163,7 +183,7 @@ class Control:
             if files is None:
                 return
             started_ns, signature = time.perf_counter_ns(), files.signature()
-            errors = self._read_again(before, files, pause)
+            errors, is_read = self._read_again(before, files, pause)
             if errors is None:
                 return
             after = self.tables.plan
@@ -175,14 +195,16 @@ class Control:
                 )
             if errors and errors != self.file_errors:  # told once, however often the files are looked at
                 self.feedback.hooks.emit(ReloadRefused(errors))
-            self.file_errors, self.signature = errors, signature
+            self.file_errors = errors
+            if is_read:  # otherwise the next look tries again
+                self.signature = signature
             self.failures += len(errors)
 
     def start(self, interval_s: float) -> None:
         """Start the thread that looks every now and then; a thread that runs gets another interval."""
         with self.swapping:
             self.feedback.open()
-            if self.background is None:
+            if self.background is None or not self.background.is_alive:
                 self.background = Background(self, interval_s)
             else:
                 self.background.interval_s = interval_s
@@ -191,18 +213,40 @@ class Control:
         """In a forked child of a process whose engine had a thread: start its own."""
         if self._resumed_s is not None:
             interval_s, self._resumed_s = self._resumed_s, None
-            with self.swapping:
-                self._put(self.tables, {})  # what is bound need not ask any more
-            self.start(interval_s)
+            try:
+                self._put_anew()
+                self.start(interval_s)
+            except Exception as error:  # noqa: BLE001 - no more threads: whoever decides must not suffer for it
+                self._trouble(error)
+
+    def _put_anew(self) -> None:
+        """Have what is bound ask no more: see `abandon_in_child`."""
+        with self.swapping:
+            self._put(self.tables, {})
+
+    def _trouble(self, error: BaseException) -> None:
+        self.failures += 1
+        self.look_error = f"{type(error).__name__}: {error}"
 
     def stop(self) -> None:
-        """End the thread, and write what was recorded."""
-        self._resumed_s = None
+        """End the thread, go back to what holds without one, and write what was recorded."""
+        is_asking, self._resumed_s = self._resumed_s is not None, None
         with self.swapping:
             background, self.background = self.background, None
-        if background is not None:
-            background.stop()  # without the lock: it may be swapping
+        try:
+            if background is not None:
+                background.stop()  # without the lock: it may be swapping
+            if is_asking:
+                self._put_anew()
+            self._rest()
+        except Exception as error:  # noqa: BLE001 - what was recorded must be written all the same
+            self._trouble(error)
         self.feedback.close()
+
+    def _rest(self) -> None:
+        """Without a thread nobody would close a breaker, keep to a budget, or see a host recover."""
+        if self.tables.conditions != Conditions():
+            self.swap(None, Conditions())
 
     def look(self, has_ended: Callable[[float], bool]) -> None:
         """What the engine's thread does every now and then. Raises nothing.
@@ -213,10 +257,11 @@ class Control:
         try:
             self._look_at_files(has_ended)
             self.follow(Turns())
+            if has_ended(0):  # by a hook of this very look, or while nobody waited any longer for it
+                self._rest()
             self.look_error = ""
-        except Exception as error:  # noqa: BLE001 - the thread goes on whatever goes wrong, and health() tells
-            self.failures += 1
-            self.look_error = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # noqa: BLE001 - the thread goes on whatever goes wrong, and health() tells
+            self._trouble(error)
 
     def follow(self, pause: Callable[[], None] | None = None) -> None:
         """Take in what came back since, and put in force what follows from it."""
@@ -245,11 +290,11 @@ class Control:
         """Compile what is in use for what may hold next, so that the engine reacts at once."""
         tables = self.tables
         explores = tables.plan.loaded.settings.engine.exploration.rate > 0
-        self.preparation.fill(tables, self.bounds, self.binds, explores=explores, pause=pause or (lambda: None))
+        self.preparation.fill(tables, self._bound, self.binds, explores=explores, pause=pause or (lambda: None))
 
     def decisions(self) -> Iterator[Decision]:
         """Every decision in force that was asked for, those of bindings and variants among them."""
-        found = [*list(self.tables.cells.values()), *(bound.ready for bound in list(self.bounds))]
+        found = [*list(self.tables.cells.values()), *(bound.ready for bound in self._bound())]
         while found:
             _, decisions, _, arms = found.pop()
             for decision in decisions:
@@ -262,8 +307,15 @@ class Control:
         """Take an experiment out of force, whatever the files say, until the engine is loaded anew."""
         with self.reloading:
             self.stopped |= {name}
-            plan = self.tables.plan
-            self.swap(self._following(plan, plan.loaded))
+            is_stopped, strict = False, True
+            while not is_stopped:  # a signal's handler may put another plan in force meanwhile
+                plan = self.tables.plan
+                try:
+                    is_stopped = self.swap(self._following(plan, plan.loaded), strict=strict)
+                except ConfigError:
+                    if not strict:
+                        raise
+                    strict = False  # an experiment is stopped even if something else cannot be compiled any more
 
     def _look_at_files(self, has_ended: Callable[[float], bool]) -> None:
         files = self.tables.plan.loaded.files
@@ -279,28 +331,31 @@ class Control:
             if files.signature() != self.signature:
                 self.reload(Turns())
 
-    def _read_again(self, before: Plan, files: Files, pause: Callable[[], None] | None) -> tuple[str, ...] | None:
-        """What is wrong with the files; None when somebody else read them meanwhile."""
+    def _read_again(
+        self, before: Plan, files: Files, pause: Callable[[], None] | None
+    ) -> tuple[tuple[str, ...] | None, bool]:
+        """What is wrong, None when somebody else read the files meanwhile; and whether the files are done with."""
         errors: tuple[str, ...] = ()
         try:
             loaded = load_files(files, before.loaded)
             errors = loaded.errors
             if self.tables.plan is not before:  # a signal's handler reloaded meanwhile, and read what is newer
-                return None
+                return None, True
             if loaded.publication == before.loaded.publication:
                 loaded = dataclasses.replace(loaded, publication=before.loaded.publication)  # the same object
             has_changed = (loaded.settings, loaded.publication) != (before.loaded.settings, before.loaded.publication)
             if has_changed or before.errors:  # a policy that was missing may be there now
                 conditions = self.tables.conditions
                 explores = loaded.settings.engine.exploration.rate > 0 and conditions.state == NORMAL
-                conditions = dataclasses.replace(conditions, exploring=explores)
-                self.swap(self._following(before, loaded), conditions, pause)
+                conditions = dataclasses.replace(conditions, exploring=conditions.exploring and explores)
+                if not self.swap(self._following(before, loaded), conditions, pause):
+                    return None, True
         except ConfigError as error:
-            return (*errors, str(error))
+            return (*errors, str(error)), True
         except Exception as error:  # noqa: BLE001 - what is in force must outlive whatever is in a file
             folder = files.settings.parent
-            return (*errors, f"{folder}: cannot be read again: {error!r}; what was in force stays")
-        return errors
+            return (*errors, f"{folder}: cannot be read again: {error!r}; what was in force stays"), False
+        return errors, True
 
     def _following(self, before: Plan, loaded: Loaded, learned: Learned | None = None) -> Plan:
         known = before.learned if learned is None else learned
@@ -310,12 +365,9 @@ class Control:
 
     def _context(self, plan: Plan, names: Names) -> tuple[Context, bool]:
         """The context of names, every unknown one counted and replaced, and whether all were known."""
-        for name in names:
+        for what, name in zip(_ASKED, names, strict=True):
             if not isinstance(name, str):
-                message = (
-                    f"{shown(name)} is of type {type(name).__name__}; pool, kind, format, compression and signalling"
-                )
-                raise TypeError(f"{message} are text") from None
+                raise TypeError(f"{what} == {shown(name)} is of type {type(name).__name__}, must be text") from None
         known, unknown = named(plan, names)
         for what, name in unknown:
             self.unknown[what] += 1
@@ -340,7 +392,9 @@ class Control:
             # Begun when the child first decides or records: a thread cannot be started safely in the middle of a fork,
             # and most children never ask.
             self._resumed_s, self.background = self.background.interval_s, None
-            self.tables = Tables(self.tables.plan, self.tables.conditions)
+            calm = dataclasses.replace(self.tables.conditions, exploring=False, probing=frozenset())
+            self.tables = Tables(self.tables.plan, calm)
+            self.bounds = weakref.WeakSet(list(self.bounds))  # another thread may have been reading it
             for bound in list(self.bounds):
                 bound.ready = _asking(bound.ready)
 
@@ -348,10 +402,10 @@ class Control:
 def _asking(ready: Ready) -> Ready:
     """What makes every decision call `Control.divert`, once."""
     edges, decisions, _, arms = ready
-    always = 2.0
     if arms is not None:
-        arms = Arms(arms.assigner, tuple((one[0], one[1], always, None) for one in arms.ready))
-    return edges, decisions, always, arms
+        arms = Arms(arms.assigner, tuple(_asking(one) for one in arms.ready))
+    certain = tuple(dataclasses.replace(one, trials=(), propensity=1.0) if one.trials else one for one in decisions)
+    return edges, certain, 2.0, arms
 
 
 def _waking(control: weakref.ref[Control]) -> Callable[[], None]:

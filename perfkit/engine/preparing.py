@@ -11,13 +11,14 @@ from perfkit.engine.circumstances import NORMAL, STATES
 from perfkit.engine.compiled import Conditions, Names, Plan, Ready, Tables, make_ready, named
 from perfkit.engine.costs import Context
 
-__all__ = ["Bound", "Found", "Preparation", "bound_anew", "compiled_anew", "foreseen", "names_of"]
+__all__ = ["STEPS", "Bound", "Found", "Preparation", "bound_anew", "compiled_anew", "foreseen", "names_of"]
 
 _MOST_CONTEXTS = 1_000
 _MOST_NAMES = 4_000
 _LONGEST_S = 0.15
 """How long a look may take to prepare: what the host has left is not looked at meanwhile."""
-_STEPS = 64
+STEPS = 64
+"""Others get their turn after so many things that take a microsecond each."""
 
 Found = tuple[Context, Ready]
 """What a bound context is under other tables, and what it is looked up in."""
@@ -72,13 +73,19 @@ class Preparation:
         return self._by_conditions.setdefault(conditions, Prepared(Tables(plan, conditions)))
 
     def fill(
-        self, tables: Tables, bounds: weakref.WeakSet[Bound], binds: int, *, explores: bool, pause: Callable[[], None]
+        self,
+        tables: Tables,
+        bounds: Callable[[], list[Bound]],
+        binds: int,
+        *,
+        explores: bool,
+        pause: Callable[[], None],
     ) -> None:
         """Prepare what is in use, for some 150 ms at most, from where it was left; a microsecond where nothing is new.
 
         Args:
             tables: those in force.
-            bounds: contexts that callers have bound.
+            bounds: tells which contexts callers have bound.
             binds: how many were bound so far.
             explores: whether the settings say so.
             pause: called between two steps.
@@ -92,7 +99,7 @@ class Preparation:
             del self._by_conditions[other]
         until_s = time.perf_counter() + _LONGEST_S
         for one in conditions:
-            for _ in _filled(self.under(tables.plan, one), list(tables.cells)[:_MOST_NAMES], list(bounds), pause):
+            for _ in _filled(self.under(tables.plan, one), list(tables.cells)[:_MOST_NAMES], bounds(), pause):
                 pause()
                 if time.perf_counter() > until_s:
                     return
@@ -105,11 +112,13 @@ def _filled(prepared: Prepared, in_use: list[Names], bounds: list[Bound], pause:
         if names not in tables.cells:
             _keep_anew(tables, names, strict=False, pause=pause)
             yield
-        elif not number % _STEPS:
+        elif not number % STEPS:
             yield
-    for bound in bounds:
+    for number, bound in enumerate(bounds):
         if bound not in prepared.bound:
             prepared.bound[bound] = bound_anew(bound, tables, strict=False, pause=pause)
+            yield
+        elif not number % STEPS:
             yield
 
 
@@ -125,7 +134,13 @@ def foreseen(conditions: Conditions, *, explores: bool) -> tuple[Conditions, ...
 
 
 def compiled_anew(
-    before: Tables, after: Tables, bounds: list[Bound], ready: Prepared | None, pause: Callable[[], None] | None
+    before: Tables,
+    after: Tables,
+    bounds: list[Bound],
+    ready: Prepared | None,
+    pause: Callable[[], None] | None,
+    *,
+    strict: bool = True,
 ) -> dict[Bound, Found]:
     """Fill tables with every context that was in use; what was bound is returned, ready.
 
@@ -135,15 +150,16 @@ def compiled_anew(
         bounds: contexts that callers have bound.
         ready: what was prepared of them.
         pause: called every now and then.
+        strict: raise what cannot be compiled of another plan.
     """
     plan, conditions = after.plan, after.conditions
-    strict = plan is not before.plan
+    strict = strict and plan is not before.plan
     if strict:
         make_ready(plan, Context(available=plan.methods), conditions, strict=True, pause=pause)  # none is taken unseen
     for number, names in enumerate(list(before.cells)):
         if names not in after.cells:
             _keep_anew(after, names, strict=strict, pause=pause)
-        if pause is not None and not number % _STEPS:
+        if pause is not None and not number % STEPS:
             pause()
     if strict:  # whoever bound and forgot, binds again
         contexts = list(dict.fromkeys(context for context, _, _ in list(before.plan.compiled)))
@@ -154,7 +170,12 @@ def compiled_anew(
             forgotten = Bound(names_of(context), context, offers_all, ((), (), 0.0, None))
             bound_anew(forgotten, after, strict=True, pause=pause)
     known = {} if ready is None else ready.bound
-    return {bound: known.get(bound) or bound_anew(bound, after, strict=strict, pause=pause) for bound in bounds}
+    found = {}
+    for number, bound in enumerate(bounds):
+        found[bound] = known.get(bound) or bound_anew(bound, after, strict=strict, pause=pause)
+        if pause is not None and not number % STEPS:
+            pause()
+    return found
 
 
 def _keep_anew(tables: Tables, names: Names, *, strict: bool, pause: Callable[[], None] | None) -> None:

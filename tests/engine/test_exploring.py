@@ -150,6 +150,7 @@ def test_the_engine_explores_as_often_as_it_says(make_curves, monkeypatch) -> No
     monkeypatch.setattr(engine_module, "random", generator.random)
     monkeypatch.setattr("perfkit.engine.control.random", generator.random)
     engine = perfkit.Engine(loaded(make_curves(CLOSE)))
+    engine._control.swap(conditions=Conditions(exploring=True))  # as its thread would
     times = 20_000
     found = Counter((decision.method, decision.propensity) for decision in (engine.decide(KIB) for _ in range(times)))
     engine.close()
