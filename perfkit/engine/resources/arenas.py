@@ -49,7 +49,9 @@ class ArenaHandle:
 
 
 class Arenas:
-    """A register of arenas. It keeps none of them alive; any thread may add and remove.
+    """A register of arenas. It keeps functions until they are removed, and no owner of a method alive.
+
+    Any thread may add and remove.
 
     >>> arenas = Arenas()
     >>> def probe() -> tuple[int, int]:
@@ -71,11 +73,12 @@ class Arenas:
         """Ask an arena from now on, until its owner is gone, or the probe raises.
 
         Args:
-            probe: a method of what owns the arena, or a function that the caller keeps.
+            probe: a method of what owns the arena, or a function: a method is held weakly, a function until
+                the handle is removed.
         """
         number = next(self._numbers)
         is_method = isinstance(probe, types.MethodType)
-        self._probes[number] = weakref.WeakMethod(probe) if is_method else weakref.ref(probe)
+        self._probes[number] = weakref.WeakMethod(probe) if is_method else lambda: probe
         return ArenaHandle(self, number)
 
     def remove(self, number: int) -> None:

@@ -76,6 +76,15 @@ def test_an_arena_whose_owner_is_gone_is_not_asked(host: FakeHost) -> None:
     assert reader.read().arena_share is None
 
 
+def test_a_function_that_nobody_else_keeps_is_asked_until_it_is_removed(host: FakeHost) -> None:
+    reader = host.reader()
+    handle = reader.add_arena(lambda: (3, 4))
+    gc.collect()
+    assert reader.read().arena_share == 0.75
+    handle.remove()
+    assert reader.read().arena_share is None
+
+
 def test_an_arena_that_was_removed_is_not_asked(host: FakeHost) -> None:
     reader, arena = host.reader(), Arena(1, 2)
     handle = reader.add_arena(arena.probe)
