@@ -38,6 +38,9 @@ Names = tuple[str, str, str, str, str]
 
 _MOST_NAMES = 10_000
 _MOST_MATCHED_POOLS = 1_000
+_MOST_MATCHED_NAMES = _MOST_NAMES // 2
+_LONGEST_POOL = 256
+_MOST_CELLS = 50_000
 _MOST_SHARED = 10_000
 
 
@@ -121,16 +124,23 @@ class Plan:
 class Tables:
     """A plan under conditions: what decisions are looked up in."""
 
-    __slots__ = ("cells", "conditions", "plan")
+    __slots__ = ("_matched", "cells", "conditions", "plan")
 
     def __init__(self, plan: Plan, conditions: Conditions) -> None:
         self.plan, self.conditions = plan, conditions
         self.cells: dict[Names, Ready] = {}
+        self._matched = 0
 
     def keep(self, names: Names, ready: Ready) -> None:
         """Remember a context under the names that it was asked with; what is asked must not fill the memory."""
-        if len(self.cells) < _MOST_NAMES:
+        if names in self.cells:
             self.cells[names] = ready
+        elif len(self.cells) < _MOST_NAMES and len(names[0]) <= _LONGEST_POOL:
+            # Pools that only a pattern names leave room for those that have a section of their own.
+            is_matched = names[0] not in self.plan.loaded.settings.pools
+            if not is_matched or self._matched < _MOST_MATCHED_NAMES:
+                self._matched += is_matched
+                self.cells[names] = ready
 
 
 def make_plan(
@@ -197,7 +207,7 @@ def named(plan: Plan, names: Names) -> tuple[Names, tuple[tuple[str, str], ...]]
         pool = DEFAULT_POOL
     elif section != pool and pool not in plan.matched_pools:
         # A pool that a pattern names is one of its own, as long as there are not too many of them.
-        if len(plan.matched_pools) < _MOST_MATCHED_POOLS:
+        if len(pool) <= _LONGEST_POOL and len(plan.matched_pools) < _MOST_MATCHED_POOLS:
             plan.matched_pools[pool] = None
         else:
             pool = section
@@ -303,5 +313,17 @@ def cell_of(
         arm = experiment, variant, dataclasses.replace(pool, policy=None)
         cell = compile_cell(settings, Publication(), context, circumstances, arm=arm)
     plan.errors.update(dict.fromkeys(cell.problems))
+    if len(plan.compiled) >= _MOST_CELLS:
+        _forget_others(plan, circumstances)
     plan.compiled[key] = cell
     return cell
+
+
+def _forget_others(plan: Plan, circumstances: Circumstances) -> None:
+    """Drop cells of what neither holds now nor is normal; and all, if those alone are too many."""
+    kept = (circumstances.state, circumstances.open_methods), (NORMAL, frozenset())
+    for key in list(plan.compiled):
+        if (key[1].state, key[1].open_methods) not in kept:
+            plan.compiled.pop(key, None)
+    if len(plan.compiled) >= _MOST_CELLS:
+        plan.compiled.clear()
