@@ -175,9 +175,8 @@ class Explanation:
             comparison = "more" if self.margin >= 0 else "less"
             notes.append(f"Margin: the next best method costs {abs(self.margin):.0%} {comparison}.")
         if publication.curves is None:
-            notes.append(
-                "Evidence: none; nothing is published, so the default applies. `perfkit run` measures and publishes."
-            )
+            applies = ", so the default applies" if self.decision.source == "default" else ""
+            notes.append(f"Evidence: none; nothing is published{applies}. `perfkit run` measures and publishes.")
         else:
             evidence = publication.curves.evidence
             observations = plural(evidence.observations, "observation")
