@@ -296,7 +296,7 @@ class Engine:
         """Have the room of an arena looked at: near its end, the zero-copy family is taken less, or not at all.
 
         Args:
-            probe: returns the bytes in use and the capacity, quickly; a method is held weakly, a function until removed.
+            probe: returns the bytes in use and the capacity, fast; a method is held weakly, a function until removed.
         """
         return self._control.feedback.monitor.add_arena(probe)
 
