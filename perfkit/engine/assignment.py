@@ -36,6 +36,8 @@ class Assigner:
 
     Args:
         experiment: its variants and their shares.
+        before: assigned the same variants with other shares or pools: a session that it met and that keeps its variant
+            is not met for the first time. It is forgotten when the first generation is full.
 
     >>> from perfkit.config.experiments import Variant
     >>> assigner = Assigner(Experiment("bigger-blocks", (Variant("control", 0.5), Variant("bigger", 0.5))))
@@ -47,14 +49,15 @@ class Assigner:
     1
     """
 
-    __slots__ = ("__weakref__", "_changing", "_forgotten", "_hash", "_older", "_parts", "cache", "experiment")
+    __slots__ = ("__weakref__", "_changing", "_forgotten", "_hash", "_known", "_older", "_parts", "cache", "experiment")
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, before: Assigner | None = None) -> None:
         self.experiment = experiment
         self.cache: dict[str, int] = {}
         """Session to index of its variant, -1 for sessions that take no part: read on the hot path, without a lock. It
         stays the same object."""
         self._older: dict[str, int] = {}
+        self._known = (before.cache, before._older) if before else ()
         self._forgotten: dict[str, int] = {}
         self._changing = threading.RLock()  # reentrant: a signal's handler may decide, too
         self._parts = _parts_of([variant.share for variant in experiment.variants])
@@ -85,8 +88,17 @@ class Assigner:
             is_first = index is None
             if index is None:
                 index = self._variant_of(session)
+                is_first = all(known.get(session) != index for known in self._known)
             self.cache[session] = index
         return index, is_first
+
+    def has_variants_of(self, experiment: Experiment) -> bool:
+        """Whether an experiment is this one with other shares, pools or changes."""
+
+        def identity(one: Experiment) -> tuple[str, str, list[str]]:
+            return one.name, one.salt, [variant.name for variant in one.variants]
+
+        return identity(self.experiment) == identity(experiment)
 
     def _variant_of(self, session: str) -> int:
         hashed = self._hash.copy()
@@ -98,6 +110,7 @@ class Assigner:
         if len(self.cache) >= _REMEMBERED:
             # Emptied, not replaced: who reads it holds it. What it held before is freed little by little below.
             self._forgotten, self._older = self._older, self.cache.copy()
+            self._known = ()
             self.cache.clear()
         for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._forgotten))):
             self._forgotten.popitem()

@@ -190,7 +190,8 @@ def _shares_ranges(before: Plan, after: Plan) -> bool:
 
 
 def _assigner(experiment: Experiment, known: Sequence[Assigner]) -> Assigner:
-    return next((one for one in known if one.experiment == experiment), None) or Assigner(experiment)
+    same = next((one for one in known if one.experiment == experiment), None)
+    return same or Assigner(experiment, next((one for one in known if one.has_variants_of(experiment)), None))
 
 
 def named(plan: Plan, names: Names) -> tuple[Names, tuple[tuple[str, str], ...]]:

@@ -177,3 +177,14 @@ def test_a_child_assigns_although_another_thread_was_assigning_at_the_fork() -> 
             thread.join(10)
             os._exit(0 if "user-1" in assigner.cache else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_only_sessions_that_move_are_new_when_shares_change() -> None:
+    before, sessions = Assigner(experiment(A=0.2, B=0.3)), SESSIONS[:1000]
+    first = {session: before.assign(session)[0] for session in sessions}
+    after = Assigner(experiment(A=0.5, B=0.3), before)
+    found = {session: after.assign(session) for session in sessions}
+    moved = {session for session in sessions if found[session][0] != first[session]}
+    assert moved
+    assert {session for session in sessions if found[session][1]} == moved
+    assert after.assign("somebody else")[1]
