@@ -322,7 +322,10 @@ def cell_of(
 
 def _forget_others(plan: Plan, circumstances: Circumstances) -> None:
     """Drop cells of what neither holds now nor is normal; and all, if those alone are too many."""
-    kept = (circumstances.state, circumstances.open_methods), (NORMAL, frozenset())
+    kept: set[tuple[str, frozenset[str]]] = {
+        (circumstances.state, circumstances.open_methods),
+        (NORMAL, frozenset()),
+    }
     for key in list(plan.compiled):
         if (key[1].state, key[1].open_methods) not in kept:
             plan.compiled.pop(key, None)
