@@ -10,7 +10,7 @@ from random import random
 from time import time
 from types import TracebackType
 
-from perfkit.engine.arguments import checked_session, checked_size
+from perfkit.engine.arguments import checked_available, checked_in_flight, checked_session, checked_size
 from perfkit.engine.background import check_interval
 from perfkit.engine.compiled import cell_of, circumstances_of
 from perfkit.engine.control import Bound, Control
@@ -20,10 +20,11 @@ from perfkit.engine.hooks import Event, Hook
 from perfkit.engine.loading import Files, Loaded, load_files
 from perfkit.engine.plan import known_contexts
 from perfkit.engine.recording.rows import error_name
+from perfkit.engine.recording.statistics import RecorderStatistics
 from perfkit.engine.resources import ArenaHandle, ArenaProbe
 from perfkit.engine.status import Health, Statistics
 from perfkit.engine.view import PlanView
-from perfkit.errors import InputError, UnknownNameError
+from perfkit.errors import UnknownNameError
 from perfkit.schema import COMPRESSIONS, FORMATS, KINDS, SIGNALLINGS
 
 __all__ = ["Binding", "Engine"]
@@ -133,7 +134,7 @@ class Engine:
         control = self._control
         try:
             edges, decisions, chance, arms = control.tables.cells[pool, kind, format, compression, signalling]
-        except KeyError:
+        except (KeyError, TypeError):  # what cannot be a key is no text: `resolve` says which it is
             edges, decisions, chance, arms = control.resolve((pool, kind, format, compression, signalling))
         if session is not None:
             if session.__class__ is not str:
@@ -173,15 +174,11 @@ class Engine:
             in_flight: sends under way at once, 1 or more.
 
         Raises:
-            TypeError: a name is not text.
+            TypeError: a name is not text, `available` is no collection of names, or `in_flight` no whole number.
             InputError: no method is available, or nothing is in flight.
         """
-        if available is not None and not available:
-            raise InputError("available == (), must name at least one method, such as 'grpc'")
-        if in_flight < 1:
-            raise InputError(f"in_flight == {in_flight}, must be 1 or more")
-        names = (pool, kind, format, compression, signalling)
-        bound = self._control.bind(names, tuple(available) if available else None, in_place, in_flight)
+        methods, at_once = checked_available(available), checked_in_flight(in_flight)
+        bound = self._control.bind((pool, kind, format, compression, signalling), methods, bool(in_place), at_once)
         return Binding(bound, self._control)
 
     def plan(
@@ -321,7 +318,10 @@ class Engine:
         loaded, errors = plan.loaded, (*control.file_errors, *plan.errors)
         if control.look_error:
             errors = (*errors, f"the engine's thread: {control.look_error}")
-        published = loaded.publication.version is not None
+        published, recorder = loaded.publication.version is not None, feedback.recorder.statistics()
+        experiments: tuple[str, ...] = ()
+        if loaded.settings.engine.mode != "observe":  # which takes the defaults for everybody
+            experiments = tuple(sorted({one.experiment.name for one in plan.assigners.values()}))
         return Health(
             status="degraded" if errors else "ok" if published else "default",
             mode=loaded.settings.engine.mode,
@@ -330,16 +330,16 @@ class Engine:
             version=loaded.publication.version,
             failures=control.failures,
             errors=errors,
-            warnings=(*loaded.publication.warnings, *(warning.message for warning in feedback.warnings)),
+            warnings=(*loaded.publication.warnings, *(one.message for one in feedback.warnings), *_unwritten(recorder)),
             generation=plan.generation,
-            is_watching=control.background is not None,
+            is_watching=control.background is not None and control.background.is_alive,
             state=control.tables.conditions.state,
             state_cause=feedback.monitor.statistics().cause,
             breakers=feedback.breakers.states(),
             untrusted_pools=tuple(sorted(plan.learned.untrusted)),
             corrections={pool: dict(factors) for pool, factors in plan.learned.factors.items()},
-            experiments=tuple(sorted({one.experiment.name for one in plan.assigners.values()})),
-            recorder=feedback.recorder.statistics(),
+            experiments=experiments,
+            recorder=recorder,
             hooks=feedback.hooks.health(),
         )
 
@@ -419,6 +419,13 @@ class Engine:
             states=control.feedback.monitor.statistics().time_ns,
             explored_ns=control.feedback.budget.total_spent_ns,
         )
+
+
+def _unwritten(recorder: RecorderStatistics) -> tuple[str, ...]:
+    """A warning where rows cannot be written, or were given up."""
+    if not recorder.last_error or not (recorder.buffered or recorder.dropped):
+        return ()
+    return (f"{recorder.buffered} recorded rows wait and {recorder.dropped} were dropped: {recorder.last_error}",)
 
 
 def _is_failure(ok: object) -> bool:

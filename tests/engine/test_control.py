@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,15 @@ from perfkit.engine import control as control_module
 from perfkit.engine.background import Background
 from perfkit.engine.compiled import Conditions, Plan
 from perfkit.engine.control import _asking
-from perfkit.errors import ConfigError
+from perfkit.errors import ConfigError, InputError
 from perfkit.workflows.publish import publish
 
 EXPLORING = '[engine]\nexploration_rate = "50%"\nexploration_budget = "1s"\nexploration_max_cost = 50\n'
 """As much as it may."""
+EXPERIMENT = """
+[experiments.sizes]
+variants = { as-now = { share = "50%" }, memory = { share = "50%", goal = "memory" } }
+"""
 
 
 class Fitted:
@@ -253,3 +258,46 @@ def test_contexts_are_bound_while_others_are_swapped(load: Callable[..., Engine]
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"available": "grpc"}, "available == 'grpc'"),
+        ({"available": ("grpc", 3)}, "available names 3"),
+        ({"available": 7}, "available == 7"),
+        ({"in_flight": 1.5}, "in_flight == 1.5"),
+        ({"in_flight": True}, "in_flight == True"),
+        ({"kind": []}, "kind == \\[\\] is of type list"),
+    ],
+)
+def test_what_cannot_be_bound_is_named(load: Callable[..., Engine], arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        load().bind(**arguments)
+
+
+def test_nothing_in_flight_and_no_method_are_refused_and_any_collection_is_taken(load: Callable[..., Engine]) -> None:
+    engine = load()
+    for arguments in ({"in_flight": 0}, {"available": []}):
+        with pytest.raises(InputError, match=next(iter(arguments))):
+            engine.bind(**arguments)  # type: ignore[arg-type]
+    assert engine.bind(available=["grpc"]).decide(1000).method == "grpc"  # type: ignore[arg-type]
+
+
+def test_a_name_that_cannot_be_looked_up_is_named(load: Callable[..., Engine]) -> None:
+    with pytest.raises(TypeError, match=r"pool == \[\] is of type list, must be text"):
+        load().decide(1000, pool=[])  # type: ignore[arg-type]
+
+
+def test_health_tells_of_rows_that_cannot_be_written(load: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = load()
+    (tmp_path / "data").write_text("in the way of the journal's folder")
+    engine.record(engine.decide(1000), 1000, 5)
+    engine.close()
+    engine.record(engine.decide(1000), 1000, 5)
+    assert any("were dropped: " in warning for warning in engine.health().warnings)
+
+
+def test_no_experiment_runs_where_the_engine_only_observes(load: Callable[..., Engine]) -> None:
+    assert load(EXPERIMENT).health().experiments == ("sizes",)
+    assert load('[engine]\nmode = "observe"\n' + EXPERIMENT).health().experiments == ()
