@@ -198,6 +198,8 @@ import random, signal
 from perfkit.journal.counter import read_counter
 recorder, parent, children, recorded = make(flush_interval_ns=3600 * 10**9, buffer_rows=10**6), os.getpid(), [], 0
 assert recorder.start()
+recorder.record(decision, 4096, 1)  # starts the journal's thread: a child that is forked within waits for it for ever
+recorded += 1
 signal.signal(signal.SIGALRM, lambda number, frame: children.append(os.fork()))
 while len(children) < 12:
     signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.003))
