@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import logging
 import re
 import runpy
 import shlex
@@ -103,6 +104,7 @@ def test_the_tutorial_says_what_its_notebook_says() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and page != TUTORIAL], ids=page_id)
 def test_python_on_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("perfkit.engine"), "disabled", False)  # set back whatever a page does to it
     for shown in blocks(page, "toml"):
         if shown.startswith("# perfkit.toml\n"):
             Path("perfkit.toml").write_text(shown)

@@ -323,7 +323,7 @@ def test_no_decision_is_torn_while_files_are_rewritten_under_64_threads(
         thread.start()
     engine.watch(0.02)
     swaps, chance, until_s = set(), random.Random(1), time.monotonic() + 3
-    while time.monotonic() < until_s:
+    while time.monotonic() < until_s or (len(swaps) <= 2 and time.monotonic() < until_s + 30):  # on a busy machine
         toml, curves = versions[chance.randrange(2)]
         replace(path, toml)
         replace(curves_path(path), curves)

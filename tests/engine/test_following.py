@@ -126,7 +126,7 @@ def test_what_is_recorded_reaches_the_journal_and_the_statistics_by_the_thread(
         return outcomes and outcomes.methods.get("ml-1", {}).get("uds")
 
     wait_until(lambda: counted() is not None and (counted().n, counted().failures) == (50, 1))
-    assert sum(len(event.outcomes) for event in events) == 51  # type: ignore[attr-defined]
+    wait_until(lambda: sum(len(event.outcomes) for event in events) == 51)  # type: ignore[attr-defined]
     engine.close()
     found = rows(tmp_path, "transfers")
     assert len(found) == 51
