@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -218,7 +219,13 @@ assert in_page == recorder.statistics().accepted == recorded, (in_page, recorder
 
 @pytest.mark.parametrize("code", [HANDLER_RECORDS, HANDLER_RAISES, HANDLER_FORKS], ids=["records", "raises", "forks"])
 def test_a_signals_handler_may_do_what_it_likes_while_a_row_is_recorded(folder: Path, code: str) -> None:
-    subprocess.run([sys.executable, "-W", "error", "-c", PREAMBLE + code, folder], check=True, timeout=60)
+    command = [sys.executable, "-W", "error", "-c", PREAMBLE + code, folder]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # with the children that it forked
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 RECORDED_AND_NOT_WRITTEN = """
