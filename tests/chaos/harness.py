@@ -122,7 +122,7 @@ def write(place: Place, seed: int) -> None:
 
 
 def record(place: Place, chance: random.Random) -> None:
-    """Record outcomes from threads of which some end meanwhile; small buffers drop the oldest."""
+    """Record outcomes from threads, some of which end meanwhile but never all; small buffers drop the oldest."""
     settings = RecorderSettings(
         buffer_rows=chance.choice((20, 10_000)), flush_interval_ns=20_000_000, decision_share=0.0
     )
@@ -134,9 +134,9 @@ def record(place: Place, chance: random.Random) -> None:
     page = shared_page(place.notes / f"{journal.slot}-{journal.epoch}.counts")
     adding = threading.Lock()
 
-    def work(seed: int) -> None:
+    def work(seed: int, ends: bool) -> None:
         pace = random.Random(seed)
-        for _ in range(pace.choice((3, 10**9))):
+        for _ in range(3 if ends else 10**9):
             if place.stop.exists():
                 return
             count = pace.randint(1, 60)
@@ -148,7 +148,8 @@ def record(place: Place, chance: random.Random) -> None:
                 page[RETURNED] += count
             time.sleep(pace.random() * 0.008)
 
-    threads = [threading.Thread(target=work, args=(chance.getrandbits(32),)) for _ in range(4)]
+    endings = (False, *(chance.random() < 0.5 for _ in range(3)))  # who ends by itself cannot be killed
+    threads = [threading.Thread(target=work, args=(chance.getrandbits(32), ends)) for ends in endings]
     for thread in threads:
         thread.start()
     for thread in threads:
