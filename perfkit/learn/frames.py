@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from perfkit.errors import FitError
+from perfkit.errors import FitError, InputError
 from perfkit.schema import TRANSFER_COLUMNS
+from perfkit.stats.tabular import to_arrow
 
 __all__ = ["Observations", "read_cold_observations", "read_observations", "to_table"]
 
@@ -96,23 +97,10 @@ def _read(table: pa.Table, temperature: str) -> Observations | None:
 
 def to_table(source: Any) -> pa.Table:
     """A frame of any kind as an Arrow table. Raises `FitError` where it is no frame."""
-    while hasattr(source, "observations"):
-        source = source.observations
-    if isinstance(source, pa.Table):
-        return source
     try:
-        if isinstance(source, Mapping):
-            return pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
-        if isinstance(source, list):
-            return pa.Table.from_pylist(source)
-        if hasattr(source, "to_pyarrow"):
-            return source.to_pyarrow()
-        return pa.table(source)
-    except (pa.ArrowException, TypeError) as error:
-        raise FitError(
-            f"a {type(source).__name__} cannot be read as a frame ({error}); give a dictionary of equally long arrays, "
-            "an Arrow table, a pandas or polars frame or an Ibis table"
-        ) from error
+        return to_arrow(source)
+    except InputError as error:
+        raise FitError(str(error)) from error
 
 
 def _usable(table: Any, temperature: str) -> Any:

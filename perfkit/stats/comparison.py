@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["BETTER", "EQUIVALENT", "INCONCLUSIVE", "WORSE", "Changes", "common_levels", "compare_launches", "holm"]
+from perfkit.stats.corrections import holm
+from perfkit.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 
-BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+__all__ = ["Changes", "common_levels", "compare_launches"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,28 +100,6 @@ def compare_launches(
         p_different=np.asarray(2 * stats.t.sf(np.abs(centre), freedom)),
         p_equivalent=np.maximum(stats.t.sf(too_low, freedom), stats.t.cdf(too_high, freedom)),
     )
-
-
-def holm(p_values: npt.ArrayLike) -> Floats:
-    """P-values adjusted so that any wrong rejection among them is as rare as the level says, along the last axis.
-
-    Args:
-        p_values: from 0 to 1; NaN where nothing was tested, which counts for nothing and stays NaN.
-
-    Source: Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6
-    (1979).
-
-    >>> holm([0.01, 0.04, 0.03, float("nan")]).round(6).tolist()
-    [0.03, 0.06, 0.06, nan]
-    """
-    given = np.asarray(p_values, float)
-    order = np.argsort(given, axis=-1)  # NaN last
-    ordered = np.take_along_axis(given, order, -1)
-    tested = np.isfinite(given).sum(axis=-1, keepdims=True)
-    stepped = np.maximum.accumulate(ordered * (tested - np.arange(given.shape[-1])), axis=-1)
-    adjusted = np.empty_like(given)
-    np.put_along_axis(adjusted, order, np.minimum(stepped, 1.0), -1)
-    return adjusted
 
 
 def common_levels(before: npt.ArrayLike, after: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -17,6 +17,7 @@ from perfkit.config.fingerprint import FINGERPRINT_KEYS, UNKNOWN
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.schema import TRANSFER_COLUMNS
 from perfkit.stats.comparison import Changes, common_levels, compare_launches
+from perfkit.stats.tabular import to_arrow
 from perfkit.tables import plural
 from perfkit.workflows.comparison import QUANTITIES, Comparison, Difference, ScenarioChange
 from perfkit.workflows.fresh import open_fresh_lake
@@ -165,12 +166,9 @@ def _side(run: Run, name: str, lake: str | Path, quantity: str) -> _Side:
 
 def _as_table(frame: Any) -> pa.Table:
     try:
-        return frame.to_pyarrow() if hasattr(frame, "to_pyarrow") else pa.table(frame)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(
-            f"a {type(frame).__name__} is no run ({error}); give the name of a run, a result of perfkit.bench, or a "
-            "frame with the columns of perfkit.schema.TRANSFER_COLUMNS"
-        ) from error
+        return to_arrow(frame)
+    except InputError as error:
+        raise InputError(f"{error}; or the name of a run, or a result of perfkit.bench") from error
 
 
 def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, int]:

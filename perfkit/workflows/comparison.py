@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from perfkit.stats.comparison import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
+from perfkit.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration
 

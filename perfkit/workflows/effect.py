@@ -18,6 +18,7 @@ from perfkit.config.pool_settings import Weights
 from perfkit.engine.costs import Context, compose, goal_in_force
 from perfkit.engine.goals import DEFAULT_WEIGHTS
 from perfkit.engine.plan import Cell
+from perfkit.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from perfkit.tables import ResultTable
 from perfkit.workflows.workload import Workload
 
@@ -37,7 +38,6 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 CompiledPlan = Callable[[Context], Cell]
 
-BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
 MOST_UNKNOWN = 0.05
 """Share of the transfers with a cost of which nothing is known: with more, the rest says nothing about all of them."""
 EXPECTED = "expected: drawn from the intervals of the cost curves"

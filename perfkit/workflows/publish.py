@@ -17,8 +17,8 @@ from perfkit.engine.plan import Publication, known_methods
 from perfkit.errors import PublishError, UnknownNameError
 from perfkit.workflows.effect import CostDraws, Effect, expected_effect
 from perfkit.workflows.events import record_event
-from perfkit.workflows.gate import Candidate, Refusal, changed_meanwhile, gate
 from perfkit.workflows.proposal import Proposal, propose
+from perfkit.workflows.publish_gate import Candidate, Refusal, changed_meanwhile, gate
 from perfkit.workflows.published import History, PublishResult
 from perfkit.workflows.replay_result import ReplayResult
 from perfkit.workflows.replayed import replayed_effect, too_weak
@@ -48,8 +48,9 @@ def publish(
 ) -> PublishResult:
     """Put the curves of a fit in force: write `thresholds.toml` with its curves, and keep what was in force.
 
-    The candidate is judged first (`perfkit.workflows.gate`). Both files are replaced atomically, the curves first; an
-    interruption at any moment leaves a consistent pair. What the file in force already says is not published again.
+    The candidate is judged first (`perfkit.workflows.publish_gate`). Both files are replaced atomically, the curves
+    first; an interruption at any moment leaves a consistent pair. What the file in force already says is not published
+    again.
 
     Args:
         fit: what `perfkit.fit` returned, or anything with its `curves`.

@@ -13,7 +13,7 @@ from perfkit.errors import ConfigError
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration
 from perfkit.workflows.effect import EFFECT_COLUMNS, Effect
-from perfkit.workflows.gate import Refusal
+from perfkit.workflows.publish_gate import Refusal
 
 __all__ = ["Change", "History", "PublishResult"]
 

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from perfkit.stats.comparison import common_levels, compare_launches, holm
+from perfkit.stats.comparison import common_levels, compare_launches
 
 MARGIN = 0.05
 group = st.lists(st.floats(50.0, 200.0), min_size=1, max_size=6)
-p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 def test_interval_and_p_value_are_those_of_scipy():
@@ -86,19 +85,6 @@ def test_the_unit_does_not_matter(before, after, factor):
     scaled = compare_launches(np.array(before) * factor, np.array(after) * factor, margin=MARGIN)
     assert scaled.value == pytest.approx(change.value, rel=1e-6, abs=1e-9)
     assert scaled.p_different == pytest.approx(change.p_different, abs=1e-6, nan_ok=True)
-
-
-@given(p_values)
-def test_holm_is_at_least_the_p_value_keeps_the_order_and_is_no_stricter_than_bonferroni(values):
-    adjusted = holm(values)
-    assert (adjusted >= values).all()
-    assert (adjusted <= np.minimum(np.array(values) * len(values), 1) + 1e-12).all()
-    assert (np.diff(adjusted[np.argsort(values)]) >= 0).all()
-
-
-@given(p_values, st.integers(0, 5))
-def test_what_was_not_tested_costs_the_others_nothing(values, untested):
-    assert holm([*values, *[np.nan] * untested])[: len(values)].tolist() == holm(values).tolist()
 
 
 def test_common_levels_ignore_which_comparisons_a_launch_lacks():

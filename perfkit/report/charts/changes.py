@@ -12,7 +12,7 @@ import polars as pl
 from perfkit.report.charts.frame import finished, nothing_to_draw
 from perfkit.report.charts.scales import LogAxis, times_axis
 from perfkit.report.theme import MethodStyle
-from perfkit.stats.comparison import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
+from perfkit.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 
 if TYPE_CHECKING:
     from perfkit.workflows.comparison import Comparison, Difference, ScenarioChange

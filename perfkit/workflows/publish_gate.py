@@ -15,9 +15,10 @@ from perfkit.config.fingerprint import differences
 from perfkit.config.settings import PublishSettings
 from perfkit.engine.costs import Part, compose, cost_difference
 from perfkit.engine.plan import Cell
+from perfkit.stats.verdicts import BETTER, EQUIVALENT
 from perfkit.tables import plural
 from perfkit.units import format_bytes
-from perfkit.workflows.effect import BETTER, EQUIVALENT, MOST_UNKNOWN, CostDraws, Effect, independent
+from perfkit.workflows.effect import MOST_UNKNOWN, CostDraws, Effect, independent
 from perfkit.workflows.workload import REPLAY
 
 __all__ = ["Candidate", "Refusal", "changed_meanwhile", "gate"]
