@@ -207,7 +207,7 @@ def test_bad_input_is_named(options, message):
 
 
 def test_what_is_no_run_is_refused():
-    with pytest.raises(InputError, match="a int cannot be read as a frame.*or the name of a run"):
+    with pytest.raises(InputError, match=r"a int cannot be read as a frame.*or the name of a run"):
         perfkit.compare(3, measured(1, launches=2))
     with pytest.raises(InputError, match="the frame lacks method"):
         perfkit.compare(measured(1, launches=2).drop_columns(["method"]), measured(1, launches=2))
