@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from perfkit.lake import open_lake as open_lake
     from perfkit.learn import Fit as Fit
     from perfkit.learn import fit as fit
+    from perfkit.stats.change_points import change_points as change_points
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
@@ -111,6 +112,7 @@ _HOMES = {
     "Server": "perfkit.channel",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
+    "change_points": "perfkit.stats.change_points",
     "check": "perfkit.workflows.check",
     "compare": "perfkit.workflows.compare",
     "connect": "perfkit.channel",

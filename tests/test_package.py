@@ -46,6 +46,7 @@ NAMES = [
     "UnknownNameError",
     "analyse",
     "bench",
+    "change_points",
     "check",
     "compare",
     "connect",

@@ -69,6 +69,7 @@ def results(
     made = {
         "analyse": analysis,
         "bench": bench_result(observations),
+        "change_points": perfkit.change_points([1.0, 1.01] * 20 + [2.0, 2.01] * 20),
         "check": perfkit.check(project / "perfkit.toml"),
         "compare": perfkit.compare(observations, observations),
         "delete_runs": perfkit.delete_runs(["latest"], lake=lake, thresholds=thresholds, dry_run=True),
