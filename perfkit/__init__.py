@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from perfkit.learn import Fit as Fit
     from perfkit.learn import fit as fit
     from perfkit.stats.change_points import change_points as change_points
+    from perfkit.stats.experiments import ab as ab
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
@@ -110,6 +111,7 @@ _HOMES = {
     "Request": "perfkit.channel",
     "ResultTable": "perfkit.tables",
     "Server": "perfkit.channel",
+    "ab": "perfkit.stats.experiments",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
     "change_points": "perfkit.stats.change_points",

@@ -44,6 +44,7 @@ NAMES = [
     "TransferTimeoutError",
     "UnitError",
     "UnknownNameError",
+    "ab",
     "analyse",
     "bench",
     "change_points",

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -38,6 +39,12 @@ SHOWN_ELSEWHERE = {
 }
 """Public functions whose results are not in `results`, and why."""
 
+EXPERIMENT = {
+    "session": np.repeat(np.arange(40), 20),
+    "variant": np.repeat(np.array(["A", "B"] * 20), 20),
+    "latency_ns": np.random.default_rng(1).lognormal(14, 0.5, 800),
+}
+
 WIDE = ("diagnose", "record", "verdict")
 """Results with a sentence, or a command to copy, in one line."""
 
@@ -67,6 +74,7 @@ def results(
     """One result of everything, by what made it."""
     lake, thresholds = project / "lake", project / "thresholds.toml"
     made = {
+        "ab": perfkit.ab(EXPERIMENT),
         "analyse": analysis,
         "bench": bench_result(observations),
         "change_points": perfkit.change_points([1.0, 1.01] * 20 + [2.0, 2.01] * 20),
