@@ -1,0 +1,98 @@
+"""What a lake knows of an experiment: the transfers of its sessions, and who was exposed to which variant."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from perfkit.errors import InputError, UnknownNameError
+from perfkit.lake import Lake
+from perfkit.schema import arrow_schema
+
+__all__ = ["DERIVED", "Recorded", "read_recorded"]
+
+DERIVED = {"failed": "1 where the transfer failed, 0 where it did not", "fell_back": "1 where a method was passed over"}
+"""Metrics that are made of other columns."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What was recorded of an experiment.
+
+    Args:
+        rows: one per transfer: session, variant, observed_at, metrics and segments. A failed one has no duration.
+        exposed: sessions that were met for the first time, by variant; empty where no decisions are kept.
+        plan_versions: published versions that decided while it ran, ascending.
+        since: first transfer; None without any.
+        until: last transfer.
+    """
+
+    rows: pa.Table
+    exposed: Mapping[str, int]
+    plan_versions: tuple[int, ...] = ()
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+
+    @property
+    def days(self) -> float:
+        """How long it ran, in days."""
+        return 0.0 if self.since is None or self.until is None else (self.until - self.since).total_seconds() / 86_400
+
+
+def read_recorded(lake: Lake, experiment: str, columns: Sequence[str]) -> Recorded:
+    """Read what a lake knows of an experiment.
+
+    Args:
+        lake: where its transfers are kept.
+        experiment: its name.
+        columns: metrics and segments: columns of `perfkit.schema.TRANSFER_COLUMNS`, or of `DERIVED`.
+
+    Raises:
+        UnknownNameError: there is no such column.
+        LakeError: the lake cannot be read.
+    """
+    import ibis
+
+    transfers = lake.transfers
+    rows = transfers.filter(transfers.experiment == experiment)
+    made = {"failed": (~rows.ok).cast("int64"), "fell_back": (rows.fallback != "").cast("int64")}
+    taken = [_checked(name) for name in dict.fromkeys(columns)]
+    chosen = {name: made[name] if name in made else rows[name] for name in taken}
+    for name in chosen:
+        if name.endswith("_ns"):  # how long a failure took says nothing of what a transfer takes
+            chosen[name] = ibis.ifelse(rows.ok, rows[name], ibis.null())
+    kept = rows.select(
+        session=rows.session,
+        variant=rows.variant,
+        observed_at=rows.observed_at,
+        plan_version=rows.plan_version,
+        **chosen,
+    )
+    found = lake.read(kept.order_by("observed_at"))
+    versions = sorted(set(found["plan_version"].unique().to_pylist()))
+    times = found["observed_at"].drop_null()
+    since, until = (times[0].as_py(), times[-1].as_py()) if len(times) else (None, None)
+    return Recorded(found.drop_columns(["plan_version"]), _exposed(lake, experiment), tuple(versions), since, until)
+
+
+def _exposed(lake: Lake, experiment: str) -> dict[str, int]:
+    decisions = lake.decisions
+    exposed = decisions.filter(decisions.experiment == experiment, decisions.reason == "exposure")
+    counted = exposed.group_by("variant").aggregate(sessions=exposed.session.nunique())
+    return {str(row["variant"]): int(row["sessions"]) for row in lake.read(counted.order_by("variant")).to_pylist()}
+
+
+def _checked(name: str) -> str:
+    schema = arrow_schema()
+    if name in DERIVED:
+        return name
+    if name not in schema.names:
+        raise UnknownNameError(
+            "column", name, [*schema.names, *DERIVED], "docs/reference/observation.md describes them."
+        )
+    if name in ("session", "variant", "experiment", "observed_at", "plan_version"):
+        raise InputError(f"{name} tells rows apart and is neither a metric nor a segment; name another column")
+    return name
