@@ -232,7 +232,7 @@ class _Posterior:
 
     def below(self, bound: float) -> float:
         """Probability of a difference below `bound`."""
-        return float(self.weights @ stats.t.cdf((bound - self.difference) / self.scales, self.freedom))
+        return float(self.weights @ special.stdtr(self.freedom, (bound - self.difference) / self.scales))
 
     def bound(self, probability: float) -> float:
         """The difference that the true one is below with a probability."""

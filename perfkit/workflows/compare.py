@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from perfkit.config.fingerprint import FINGERPRINT_KEYS, UNKNOWN
 from perfkit.errors import InputError, UnknownNameError
-from perfkit.schema import TRANSFER_COLUMNS
 from perfkit.stats.comparison import Changes, common_levels, compare_launches
-from perfkit.stats.tabular import to_arrow
 from perfkit.tables import plural
 from perfkit.workflows.comparison import QUANTITIES, Comparison, Difference, ScenarioChange
-from perfkit.workflows.fresh import open_fresh_lake
-from perfkit.workflows.runs import resolve_run
+from perfkit.workflows.run_sides import Levels, Run, Side, common_scenarios, read_side
 
 __all__ = ["Run", "compare"]
 
 Floats = npt.NDArray[np.float64]
 
 _FEW_LAUNCHES = 3
-_VALUES: Mapping[str, pl.Expr] = {
-    "latency": pl.col("latency_ns"),
-    "cpu": pl.col("cpu_sender_ns") + pl.col("cpu_receiver_ns"),
-    "resident": pl.col("resident_bytes"),
-}
-_NAMING = ("stage", "method", "signalling", "placement", "temperature", "touched", "kind", "format", "compression")
-_NAMING_NUMBERS = ("payload_bytes", "in_flight")
-
-
-@runtime_checkable
-class HasObservations(Protocol):
-    """What `compare` needs of a run that is not in a lake, such as what `perfkit.bench` returned."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def preset(self) -> str: ...
-    @property
-    def fingerprint(self) -> Mapping[str, str]: ...
-    @property
-    def observations(self) -> pa.Table: ...
-
-
-Run: TypeAlias = str | HasObservations | Any
-"""The name of a run in the lake, a result of `perfkit.bench`, or a frame with the columns of observations."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Side:
-    """One of the two runs: `preset` and `fingerprint` are empty where a frame does not tell them."""
-
-    name: str
-    preset: str
-    fingerprint: Mapping[str, str]
-    cells: pl.DataFrame  # scenario, is_control, launch, value: the median of the rounds of a launch
-    failed: int
 
 
 def compare(
@@ -109,10 +66,13 @@ def compare(
     ('worse', '+50% (+47 to +53%)')
     """
     _check(quantity, margin, alpha)
-    side_a, side_b = (_side(run, name, lake, quantity) for run, name in ((run_a, "A"), (run_b, "B")))
+    side_a, side_b = (read_side(run, name, lake, quantity) for run, name in ((run_a, "A"), (run_b, "B")))
     if side_a.name == side_b.name:
         raise InputError(f"both runs are {side_a.name}; name two runs, such as latest~1 and latest")
-    levels = {True: _levels(side_a, side_b, True), False: _levels(side_a, side_b, False)}
+    levels = {
+        True: common_scenarios(side_a, side_b, is_control=True),
+        False: common_scenarios(side_a, side_b, is_control=False),
+    }
     if not levels[False].names:
         raise InputError(
             f"runs {side_a.name} and {side_b.name} share no scenario with {QUANTITIES[quantity]}; measure both with "
@@ -146,85 +106,6 @@ def _check(quantity: str, margin: float, alpha: float) -> None:
             raise InputError(f"{name} == {value}, must be above 0 and below 1, for example 0.05")
 
 
-# --- what was measured -----------------------------------------------------------------------------------------------
-
-
-def _side(run: Run, name: str, lake: str | Path, quantity: str) -> _Side:
-    if isinstance(run, str):
-        opened = open_fresh_lake(lake)
-        record = resolve_run(opened, run)
-        observations = opened.observations_of(record.run_id)
-        if not observations.num_rows:
-            raise InputError(
-                f"run {record.run_id} has no observations in {lake}; `perfkit runs show` says what is known"
-            )
-        return _Side(record.run_id, record.preset, json.loads(record.fingerprint), *_cells(observations, quantity))
-    if isinstance(run, HasObservations):
-        return _Side(run.run_id, run.preset, run.fingerprint, *_cells(run.observations, quantity))
-    return _Side(name, "", {}, *_cells(_as_table(run), quantity))
-
-
-def _as_table(frame: Any) -> pa.Table:
-    try:
-        return to_arrow(frame)
-    except InputError as error:
-        raise InputError(f"{error}; or the name of a run, or a result of perfkit.bench") from error
-
-
-def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, int]:
-    """The median of the rounds' medians of every scenario and launch, and how many transfers failed."""
-    given = pl.from_arrow(observations)
-    assert isinstance(given, pl.DataFrame)  # a table never becomes a series
-    missing = [column.name for column in TRANSFER_COLUMNS if column.required and column.name not in given.columns]
-    if missing:
-        raise InputError(f"the frame lacks {', '.join(missing)}; see perfkit.schema.TRANSFER_COLUMNS")
-    absent = [column for column in TRANSFER_COLUMNS if column.name not in given.columns]
-    frame = given.with_columns(pl.lit(column.default).alias(column.name) for column in absent)
-    described = pl.concat_str([*_NAMING, *_NAMING_NUMBERS], separator=" ")
-    cells = (
-        frame.filter("ok")
-        .with_columns(
-            pl.when(pl.col("scenario") == "").then(described).otherwise("scenario").alias("scenario"),
-            (pl.col("stage") == "control").alias("is_control"),
-            pl.concat_str(["run_id", "launch"], separator=" ").alias("launch"),
-            _VALUES[quantity].cast(pl.Float64).alias("value"),
-        )
-        .filter(pl.col("value") > 0)
-        .group_by("scenario", "is_control", "launch", "round")
-        .agg(pl.col("value").median())
-        .group_by("scenario", "is_control", "launch")
-        .agg(pl.col("value").log().median().exp())
-        .sort("scenario", "launch")
-    )
-    return cells, frame.filter(~pl.col("ok")).height
-
-
-@dataclasses.dataclass(frozen=True)
-class _Levels:
-    """What both runs measured: scenario by launch, in the order of a run's launches; NaN where a launch lacks it."""
-
-    names: tuple[str, ...]
-    before: Floats
-    after: Floats
-
-
-def _levels(side_a: _Side, side_b: _Side, is_control: bool) -> _Levels:
-    tables = [side.cells.filter(pl.col("is_control") == is_control) for side in (side_a, side_b)]
-    names = sorted(set(tables[0]["scenario"]) & set(tables[1]["scenario"]))
-    arrays = [_by_launch(table, names, side) for table, side in zip(tables, (side_a, side_b), strict=True)]
-    return _Levels(tuple(names), *arrays)
-
-
-def _by_launch(cells: pl.DataFrame, names: Sequence[str], side: _Side) -> Floats:
-    launches = {launch: index for index, launch in enumerate(side.cells["launch"].unique().sort())}
-    rows = {name: index for index, name in enumerate(names)}
-    levels = np.full((len(names), len(launches)), np.nan)
-    for scenario, launch, value in cells.select("scenario", "launch", "value").iter_rows():
-        if scenario in rows:
-            levels[rows[scenario], launches[launch]] = value
-    return levels
-
-
 # --- verdicts --------------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +130,7 @@ class _Judge:
             )
         ]
 
-    def scenarios(self, levels: _Levels) -> tuple[ScenarioChange, ...]:
+    def scenarios(self, levels: Levels) -> tuple[ScenarioChange, ...]:
         if not levels.names:
             return ()
         rows = zip(
@@ -262,7 +143,7 @@ class _Judge:
 
 
 def _overall(
-    scenarios: _Levels, controls: _Levels, judge: _Judge
+    scenarios: Levels, controls: Levels, judge: _Judge
 ) -> tuple[Difference, Difference | None, Difference | None]:
     """The change of everything at once: of the scenarios, of the controls, and of the ones relative to the others."""
     before, after = common_levels(scenarios.before, scenarios.after)
@@ -287,7 +168,7 @@ def _count(values: Floats) -> int:
     return int(np.isfinite(values).sum())
 
 
-def _warnings(side_a: _Side, side_b: _Side, comparison: Comparison) -> tuple[str, ...]:
+def _warnings(side_a: Side, side_b: Side, comparison: Comparison) -> tuple[str, ...]:
     """What makes two runs hard to compare."""
     warnings = [
         f"another host: {words} {side_a.fingerprint[key]} (A), {side_b.fingerprint[key]} (B)"
@@ -300,7 +181,7 @@ def _warnings(side_a: _Side, side_b: _Side, comparison: Comparison) -> tuple[str
     if side_a.preset != side_b.preset and side_a.preset and side_b.preset:
         warnings.append(f"measured with different presets: {side_a.preset} (A), {side_b.preset} (B)")
     for side, label in ((side_a, "A"), (side_b, "B")):
-        launches = side.cells["launch"].n_unique()
+        launches = side.launches
         if launches < _FEW_LAUNCHES:
             measured = f"{QUANTITIES[comparison.quantity]} in {plural(launches, 'launch', ['launches'])}"
             warnings.append(
