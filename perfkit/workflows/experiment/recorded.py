@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -12,7 +13,10 @@ from perfkit.errors import InputError, UnknownNameError
 from perfkit.lake import Lake
 from perfkit.schema import arrow_schema
 
-__all__ = ["DERIVED", "Recorded", "read_recorded"]
+if TYPE_CHECKING:
+    import ibis
+
+__all__ = ["DERIVED", "Recorded", "metric_columns", "read_recorded"]
 
 DERIVED = {"failed": "1 where the transfer failed, 0 where it did not", "fell_back": "1 where a method was passed over"}
 """Metrics that are made of other columns."""
@@ -54,16 +58,9 @@ def read_recorded(lake: Lake, experiment: str, columns: Sequence[str]) -> Record
         UnknownNameError: there is no such column.
         LakeError: the lake cannot be read.
     """
-    import ibis
-
     transfers = lake.transfers
     rows = transfers.filter(transfers.experiment == experiment)
-    made = {"failed": (~rows.ok).cast("int64"), "fell_back": (rows.fallback != "").cast("int64")}
-    taken = [_checked(name) for name in dict.fromkeys(columns)]
-    chosen = {name: made[name] if name in made else rows[name] for name in taken}
-    for name in chosen:
-        if name.endswith("_ns"):  # how long a failure took says nothing of what a transfer takes
-            chosen[name] = ibis.ifelse(rows.ok, rows[name], ibis.null())
+    chosen = metric_columns(rows, columns)
     kept = rows.select(
         session=rows.session,
         variant=rows.variant,
@@ -76,6 +73,23 @@ def read_recorded(lake: Lake, experiment: str, columns: Sequence[str]) -> Record
     times = found["observed_at"].drop_null()
     since, until = (times[0].as_py(), times[-1].as_py()) if len(times) else (None, None)
     return Recorded(found.drop_columns(["plan_version"]), _exposed(lake, experiment), tuple(versions), since, until)
+
+
+def metric_columns(rows: ibis.Table, names: Sequence[str]) -> dict[str, ibis.Value]:
+    """Metrics and segments as columns of transfers; how long a failure took says nothing of what a transfer takes.
+
+    Raises:
+        UnknownNameError: there is no such column.
+    """
+    import ibis
+
+    made = {"failed": (~rows.ok).cast("int64"), "fell_back": (rows.fallback != "").cast("int64")}
+    taken = [_checked(name) for name in dict.fromkeys(names)]
+    chosen = {name: made[name] if name in made else rows[name] for name in taken}
+    return {
+        name: ibis.ifelse(rows.ok, column, ibis.null()) if name.endswith("_ns") else column
+        for name, column in chosen.items()
+    }
 
 
 def _exposed(lake: Lake, experiment: str) -> dict[str, int]:

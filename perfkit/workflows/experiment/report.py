@@ -7,10 +7,11 @@ import datetime
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from perfkit.stats.verdicts import INCONCLUSIVE
 from perfkit.tables import ResultTable, plural
 
 if TYPE_CHECKING:
-    from perfkit.stats.experiments.result import ABResult
+    from perfkit.stats.experiments.result import ABResult, SampleRatio
 
 __all__ = ["EffectOverTime", "ExperimentReport", "Look", "PowerPoint", "QuantileShift"]
 
@@ -122,6 +123,8 @@ class ExperimentReport:
         since: first row that counts; None where rows have no time.
         until: last row that counts.
         warnings: what else makes the experiment hard to believe; those of `result` are not repeated.
+        exposure: sample ratio of the sessions that were assigned, whether or not a transfer of theirs was recorded;
+            None where assignments are not known.
     """
 
     name: str
@@ -134,6 +137,7 @@ class ExperimentReport:
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
     warnings: tuple[str, ...] = ()
+    exposure: SampleRatio | None = None
 
     @property
     def n(self) -> int:
@@ -146,22 +150,30 @@ class ExperimentReport:
         return self.result.method
 
     @property
+    def is_off(self) -> bool:
+        """Whether sessions get lost: of those that were assigned, or of those that were measured."""
+        return self.result.sample_ratio.is_off or (self.exposure is not None and self.exposure.is_off)
+
+    @property
     def verdict(self) -> str:
-        """As that of `result`."""
-        return self.result.verdict
+        """As that of `result`; ``inconclusive`` where sessions get lost."""
+        return INCONCLUSIVE if self.is_off else self.result.verdict
 
     @property
     def sentence(self) -> str:
         """What it means."""
+        if self.exposure is not None and self.exposure.is_off:
+            return f"Inconclusive, by the sessions that were assigned: {self.exposure.sentence}"
         return self.result.sentence
 
     def to_table(self) -> ResultTable:
         """The effects, then how the primary one came about and what else is to be said."""
         table = self.result.to_table()
-        said = [self._narrowed(one) for one in self.over_time if one.looks]
+        said = [self.sentence] if self.sentence != self.result.sentence else []
+        said += [self._narrowed(one) for one in self.over_time if one.looks]
         said += [f"! {warning}" for warning in self.warnings]
         notes = tuple(line for note in said for line in textwrap.wrap(note, _WIDTH))
-        title = f"Experiment {self.name}: {self.result.verdict}"
+        title = f"Experiment {self.name}: {self.verdict}"
         return dataclasses.replace(table, title=title, notes=(*table.notes, *notes))
 
     def to_plain(self) -> dict[str, Any]:
@@ -181,6 +193,7 @@ class ExperimentReport:
             "power_by_change": [dataclasses.asdict(one) for one in self.power_by_change],
             "power_by_units": [dataclasses.asdict(one) for one in self.power_by_units],
             "quantile_shift": [dataclasses.asdict(one) for one in self.quantile_shift],
+            "exposure": None if self.exposure is None else self.exposure.to_plain(),
             "warnings": list(self.warnings),
         }
 

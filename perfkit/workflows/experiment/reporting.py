@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from perfkit.errors import InputError
 from perfkit.stats.experiments import ABResult, MetricEffect, ab
+from perfkit.stats.experiments.power import Design, pilot_of_effect, power
 from perfkit.stats.tabular import to_arrow
 from perfkit.workflows.experiment.report import EffectOverTime, ExperimentReport, Look, PowerPoint, QuantileShift
 
@@ -95,16 +96,15 @@ def build_report(
             raise InputError(f"the rows have no column {column!r}; they have {', '.join(table.column_names)}")
     result = analysis.run(table)
     rows, times = _in_order(table, analysis)
+    by_change, by_units = _power_curves(result)
     since, until = (times[0], times[-1]) if times is not None and len(times) else (None, None)
     return ExperimentReport(
         name=name,
         hypothesis=hypothesis,
         result=result,
         over_time=_over_time(rows, times, analysis, result),
-        power_by_change=tuple(
-            PowerPoint(one, change, power) for one, change, power in _power_by_change(result.primary)
-        ),
-        power_by_units=tuple(PowerPoint(*one) for one in _power_by_units(result.primary)),
+        power_by_change=by_change,
+        power_by_units=by_units,
         quantile_shift=_quantile_shift(table, analysis, result),
         since=_moment(since),
         until=_moment(until),
@@ -187,21 +187,17 @@ def _quantile_shift(table: pa.Table, analysis: Analysis, result: ABResult) -> tu
     )
 
 
-def _power_by_change(effect: MetricEffect) -> list[tuple[int, float, float]]:
-    return [(effect.n_units, change, _power(effect, effect.n_units, change)) for change in _CHANGES if effect.is_known]
-
-
-def _power_by_units(effect: MetricEffect) -> list[tuple[int, float, float]]:
-    units = [round(effect.n_units * multiple) for multiple in _MULTIPLES]
-    return [(one, effect.margin, _power(effect, one, effect.margin)) for one in units if effect.is_known and one > 1]
-
-
-def _power(effect: MetricEffect, units: int, change: float) -> float:
-    from scipy import stats
-
-    error = effect.standard_error * math.sqrt(effect.n_units / units)
-    distance, bound = math.log1p(change) / error, float(stats.norm.isf(effect.alpha / 2))
-    return float(stats.norm.sf(bound - distance) + stats.norm.cdf(-bound - distance))
+def _power_curves(result: ABResult) -> tuple[tuple[PowerPoint, ...], tuple[PowerPoint, ...]]:
+    """Power over the true change with the units that there are, and over units for a change as large as the margin."""
+    effect = result.primary
+    if not effect.is_known or not effect.standard_error > 0 or not math.isfinite(effect.standard_error):
+        return (), ()
+    known = pilot_of_effect(effect)
+    design = Design(effect.units_variant / effect.n_units, effect.alpha, result.inference)
+    by_change = (PowerPoint(effect.n_units, one, power(known, effect.n_units, one, design)) for one in _CHANGES)
+    units = sorted({max(3, round(effect.n_units * multiple)) for multiple in _MULTIPLES})
+    by_units = (PowerPoint(one, effect.margin, power(known, one, effect.margin, design)) for one in units)
+    return tuple(by_change), tuple(by_units)
 
 
 def _moment(value: Any) -> datetime.datetime | None:
