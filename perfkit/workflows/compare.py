@@ -16,7 +16,7 @@ from perfkit.tables import plural
 from perfkit.workflows.comparison import QUANTITIES, Comparison, Difference, ScenarioChange
 from perfkit.workflows.run_sides import Levels, Run, Side, common_scenarios, read_side
 
-__all__ = ["Run", "compare"]
+__all__ = ["Run", "compare", "compare_sides"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +69,15 @@ def compare(
     side_a, side_b = (read_side(run, name, lake, quantity) for run, name in ((run_a, "A"), (run_b, "B")))
     if side_a.name == side_b.name:
         raise InputError(f"both runs are {side_a.name}; name two runs, such as latest~1 and latest")
+    return compare_sides(side_a, side_b, quantity=quantity, margin=margin, alpha=alpha)
+
+
+def compare_sides(side_a: Side, side_b: Side, *, quantity: str, margin: float, alpha: float) -> Comparison:
+    """As `compare`, of runs that were read.
+
+    Raises:
+        InputError: they share no scenario.
+    """
     levels = {
         True: common_scenarios(side_a, side_b, is_control=True),
         False: common_scenarios(side_a, side_b, is_control=False),

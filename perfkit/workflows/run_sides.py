@@ -19,7 +19,7 @@ from perfkit.stats.tabular import to_arrow
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.runs import resolve_run
 
-__all__ = ["Levels", "Run", "Side", "common_scenarios", "read_side"]
+__all__ = ["Levels", "Run", "Side", "common_scenarios", "pooled", "read_side"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -121,6 +121,20 @@ def read_side(run: Run, name: str, lake: str | Path, quantity: str) -> Side:
     if isinstance(run, HasObservations):
         return Side(run.run_id, run.preset, run.fingerprint, *_cells(run.observations, quantity))
     return Side(name, "", {}, *_cells(_as_table(run), quantity))
+
+
+def pooled(sides: Sequence[Side]) -> Side:
+    """Several runs as one that has all of their launches; each launch stays one of its run."""
+    if len(sides) == 1:
+        return sides[0]
+    apart = [
+        side.cells.with_columns(pl.concat_str(pl.lit(f"{number} "), "launch").alias("launch"))
+        for number, side in enumerate(sides)
+    ]
+    observations = [side.observations.select(column.name for column in TRANSFER_COLUMNS) for side in sides]
+    together = pl.concat(observations, how="vertical_relaxed")
+    names = " + ".join(side.name for side in sides)
+    return Side(names, sides[0].preset, sides[0].fingerprint, together, pl.concat(apart, how="vertical_relaxed"))
 
 
 def _as_table(frame: Any) -> pa.Table:
