@@ -101,10 +101,7 @@ def gate(
     _refuse_few_launches(released, judged)
     comparison = compare_sides(released, judged, quantity="latency", margin=0.05, alpha=0.05)
     judgement, against_controls = _judge(released, judged, comparison, tolerance, false_block_rate)
-    checks = (
-        _overall_check(judgement.overall, tolerance),
-        *(_method_check(one, tolerance) for one in judgement.groups),
-    )
+    methods = tuple(_method_check(one, tolerance) for one in judgement.groups)
     result = GateResult(
         candidate=judged.name,
         baseline=released.name,
@@ -189,7 +186,7 @@ def _refuse_few_launches(released: Side, judged: Side) -> None:
         if side.launches < FEWEST_LAUNCHES:
             raise InputError(
                 f"the {role} {side.name} has {plural(side.launches, 'launch', ['launches'])}: how launches differ is "
-                "not known, so that no change can be told from luck. Measure three or more launches (`perfkit bench` does)"
+                "not known, so no change can be told from luck. Measure three or more launches (`perfkit bench` does)"
             )
 
 
@@ -283,8 +280,8 @@ def _warnings(result: GateResult, released: Side, judged: Side, hosts: Sequence[
     if result.against_controls:
         moved = ", ".join(f"{one.scenario} {one.change.value:+.0%}" for one in result.comparison.moved_controls)
         warnings.append(
-            f"the machine changed between the runs ({moved}): changes are relative to the controls. Measure both again, "
-            "one right after the other"
+            f"the machine changed between the runs ({moved}): changes are relative to the controls. Measure both "
+            "again, one right after the other"
         )
     if not result.comparison.controls:
         warnings.append("no control was measured in both runs: whether the machine changed is not known")

@@ -111,14 +111,13 @@ class GateResult:
     @property
     def method(self) -> str:
         """How the decision came about and how often it is wrong, for people."""
-        overall = (
-            f"Launches are the units ({self.overall.launches[0]} of the baseline, {self.overall.launches[1]} of the "
-        )
+        before, after = self.overall.launches
+        most, rate = (percent(share, signed=False) for share in (self.tolerance, self.false_block_rate))
         return (
-            f"{overall}candidate). Blocked is a slow-down of more than {percent(self.tolerance, signed=False)} that is "
-            f"significant: an unchanged candidate is blocked in at most {percent(self.false_block_rate, signed=False)} of "
-            "cases where launches differ method by method, in up to 2.5 times as many where all methods of a launch are "
-            "slow together. Methods by themselves are adjusted for their number (Holm). Intervals: 90 %."
+            f"Launches are the units ({before} of the baseline, {after} of the candidate). Blocked is a slow-down of more "
+            f"than {most} that is significant: an unchanged candidate is blocked in at most {rate} of cases where "
+            "launches differ method by method, in up to 2.5 times as many where all methods of a launch are slow "
+            "together. Methods by themselves are adjusted for their number (Holm)."
         )
 
     @property
