@@ -47,7 +47,7 @@ EXPECTED_EFFECT = 0.1
 """Size of the effects, on the log scale, that the sequence is tuned to find soonest. Any value keeps it valid; an
 effect of a third or three times of this takes about a fifth more units than with a value made for it."""
 
-UNITS_NEEDED = 20
+UNITS_NEEDED = 30
 """Units of each variant from which on a standard error is reliable enough to be judged; before, nothing is rejected."""
 
 
