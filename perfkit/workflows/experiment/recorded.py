@@ -16,7 +16,7 @@ from perfkit.schema import arrow_schema
 if TYPE_CHECKING:
     import ibis
 
-__all__ = ["DERIVED", "Recorded", "metric_columns", "read_recorded"]
+__all__ = ["DERIVED", "Recorded", "metric_columns", "plain_text", "read_recorded"]
 
 DERIVED = {"failed": "1 where the transfer failed, 0 where it did not", "fell_back": "1 where a method was passed over"}
 """Metrics that are made of other columns."""
@@ -68,11 +68,19 @@ def read_recorded(lake: Lake, experiment: str, columns: Sequence[str]) -> Record
         plan_version=rows.plan_version,
         **chosen,
     )
-    found = lake.read(kept.order_by("observed_at"))
+    found = plain_text(lake.read(kept.order_by("observed_at")))
     versions = sorted(set(found["plan_version"].unique().to_pylist()))
     times = found["observed_at"].drop_null()
     since, until = (times[0].as_py(), times[-1].as_py()) if len(times) else (None, None)
     return Recorded(found.drop_columns(["plan_version"]), _exposed(lake, experiment), tuple(versions), since, until)
+
+
+def plain_text(rows: pa.Table) -> pa.Table:
+    """Rows whose text is text: what statistics take, whatever a lake packs it into."""
+    for number, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(number, field.name, rows[field.name].cast(field.type.value_type))
+    return rows
 
 
 def metric_columns(rows: ibis.Table, names: Sequence[str]) -> dict[str, ibis.Value]:

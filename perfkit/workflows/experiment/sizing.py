@@ -18,7 +18,7 @@ from perfkit.lake import DEFAULT_LAKE_PATH, Lake
 from perfkit.stats.experiments.power import Design, Pilot, minimum_detectable_effect, pilot, power, units_needed
 from perfkit.tables import ResultTable, plural
 from perfkit.workflows.experiment.planned import find_experiment, load_settings
-from perfkit.workflows.experiment.recorded import metric_columns
+from perfkit.workflows.experiment.recorded import metric_columns, plain_text
 from perfkit.workflows.experiment.report import PowerPoint
 from perfkit.workflows.fresh import open_fresh_lake
 
@@ -177,11 +177,13 @@ def size_experiment(
 def days_text(days: float) -> str:
     """Days for people.
 
-    >>> days_text(0.25), days_text(1), days_text(12.3), days_text(math.nan)
-    ('6 hours', '1 day', '12 days', 'an unknown time')
+    >>> days_text(0.01), days_text(0.25), days_text(1), days_text(12.3), days_text(math.nan)
+    ('under an hour', '6 hours', '1 day', '12 days', 'an unknown time')
     """
     if not math.isfinite(days):
         return "an unknown time"
+    if days < 1 / 24:
+        return "under an hour"
     return plural(math.ceil(24 * days), "hour") if days < 1 else plural(round(days), "day")
 
 
@@ -193,7 +195,8 @@ def _traffic(lake: Lake, metric: str, sections: Sequence[str], settings: Any, si
         seen = lake.read(rows.select("pool").distinct())["pool"].to_pylist()
         rows = rows.filter(rows.pool.isin([pool for pool in seen if (settings.section(pool) or "default") in sections]))
     columns = metric_columns(rows, [metric])
-    return lake.read(rows.select(session=rows.session, observed_at=rows.observed_at, **columns).order_by("observed_at"))
+    chosen = rows.select(session=rows.session, observed_at=rows.observed_at, **columns)
+    return plain_text(lake.read(chosen.order_by("observed_at")))
 
 
 def _size(

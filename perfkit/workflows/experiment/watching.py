@@ -105,7 +105,8 @@ class Watched:
         rows = ", ".join(f"{name} {count}" for name, count in self.observations.items())
         so_far = f"{self.n} of {self.planned_units} sessions; transfers: {rows}"
         seen = f"{self.state.capitalize()}; {days_text(self.days)} of data; {so_far}."
-        notes = tuple(line for note in (self.sentence, seen) for line in textwrap.wrap(note, _WIDTH))
+        valid = "Intervals and p-values hold at all looks together: look as often as you like."
+        notes = tuple(line for note in (self.sentence, seen, valid) for line in textwrap.wrap(note, _WIDTH))
         title = f"Experiment {self.name}: {ADVICE[self.advice]}"
         return dataclasses.replace(table, title=title, notes=(*notes, *table.notes))
 
