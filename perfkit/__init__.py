@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.publish import publish as publish
     from perfkit.workflows.publish import publish_if_sound as publish_if_sound
     from perfkit.workflows.publish import rollback as rollback
+    from perfkit.workflows.regressions import regressions as regressions
     from perfkit.workflows.replay import replay as replay
     from perfkit.workflows.run_deletion import delete_runs as delete_runs
     from perfkit.workflows.runs import runs as runs
@@ -136,6 +137,7 @@ _HOMES = {
     "prepare_project": "perfkit.workflows.project",
     "publish": "perfkit.workflows.publish",
     "publish_if_sound": "perfkit.workflows.publish",
+    "regressions": "perfkit.workflows.regressions",
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",

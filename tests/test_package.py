@@ -69,6 +69,7 @@ NAMES = [
     "prepare_project",
     "publish",
     "publish_if_sound",
+    "regressions",
     "replay",
     "rollback",
     "runs",

@@ -27,6 +27,7 @@ COMMANDS = {
     "reports": "perfkit.cli.reports",
     "runs": "perfkit.cli.runs",
     "compare": "perfkit.cli.compare",
+    "regressions": "perfkit.cli.regressions",
     "replay": "perfkit.cli.replay",
     "analyse": "perfkit.cli.analysis",
     "plan": "perfkit.cli.decisions",

@@ -45,6 +45,8 @@ EXPERIMENT = {
     "latency_ns": np.random.default_rng(1).lognormal(14, 0.5, 800),
 }
 
+HISTORY = {"build": list(range(60)), "ms": [100.0, 101.0, 99.0, 100.5] * 10 + [120.0, 121.0, 119.0, 120.5] * 5}
+
 WIDE = ("diagnose", "record", "verdict")
 """Results with a sentence, or a command to copy, in one line."""
 
@@ -77,6 +79,7 @@ def results(
         "ab": perfkit.ab(EXPERIMENT),
         "analyse": analysis,
         "bench": bench_result(observations),
+        "regressions": perfkit.regressions(HISTORY, index="build", value="ms"),
         "change_points": perfkit.change_points([1.0, 1.01] * 20 + [2.0, 2.01] * 20),
         "check": perfkit.check(project / "perfkit.toml"),
         "compare": perfkit.compare(observations, observations),
