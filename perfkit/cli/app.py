@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": "perfkit.cli.decisions",
     "explain": "perfkit.cli.decisions",
     "publish": "perfkit.cli.publishing",
+    "event": "perfkit.cli.event",
     "drain": "perfkit.cli.lake",
     "maintain": "perfkit.cli.upkeep",
     "migrate": "perfkit.cli.upkeep",

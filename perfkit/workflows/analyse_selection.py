@@ -20,7 +20,7 @@ from perfkit.workflows.runs import FINISHED, refuse_without_rows, resolve_run, r
 if TYPE_CHECKING:
     import ibis
 
-__all__ = ["Selection", "lake_of", "read_measured", "read_selected", "select_run", "select_since"]
+__all__ = ["Selection", "lake_of", "parse_moment", "read_measured", "read_selected", "select_run", "select_since"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +80,24 @@ def select_since(lake: Lake, since: str | datetime.datetime) -> Selection:
         InputError: the period cannot be read, or a moment has no time zone.
         LakeError: the lake cannot be read.
     """
-    moment = _moment(since)
+    moment = parse_moment(since)
     transfers = lake.transfers
     wanted = transfers.filter((transfers.observed_at >= moment) & (transfers.source != "replay"))
     return Selection(lake, wanted, "", moment, f"what was recorded since {since}")
 
 
-def _moment(since: str | datetime.datetime) -> datetime.datetime:
+def parse_moment(since: str | datetime.datetime) -> datetime.datetime:
+    """A moment as people write it.
+
+    Args:
+        since: how long ago, such as ``"24h"``, or a moment with its time zone, as ISO 8601 where it is text.
+
+    Raises:
+        InputError: it cannot be read, or has no time zone.
+
+    >>> parse_moment("2026-11-21T08:00+00:00").hour
+    8
+    """
     try:
         moment = datetime.datetime.fromisoformat(since) if isinstance(since, str) else since
     except ValueError:
