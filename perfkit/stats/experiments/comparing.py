@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfkit.stats.corrections import benjamini_hochberg, holm
+from perfkit.stats.experiments.adjustment import adjust_mean, adjust_ratio
 from perfkit.stats.experiments.clustered_quantiles import estimate_quantile
 from perfkit.stats.experiments.estimates import (
     Estimate,
@@ -23,6 +24,13 @@ from perfkit.stats.experiments.question import Metrics, Question, named_metrics,
 from perfkit.stats.experiments.result import ABResult, MetricEffect
 from perfkit.stats.experiments.sample_ratio import planned_shares, sample_ratio
 from perfkit.stats.experiments.sampling import Sample, take_sample, with_invalid
+from perfkit.stats.experiments.sequential import (
+    UNITS_NEEDED,
+    has_few_units,
+    sequential_interval,
+    sequential_p_value,
+    sequential_p_value_one_sided,
+)
 from perfkit.stats.experiments.units import Arm
 from perfkit.stats.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 
@@ -118,11 +126,12 @@ def _compare(sample: Sample, question: Question) -> ABResult:
     ratio = sample_ratio(sample.units, planned_shares(question.shares, sample.variants))
     effects: list[MetricEffect] = []
     invalid: dict[str, int] = {}
+    covariate = sample.unit_means(question.covariate) if question.covariate else None
     for metric, statistics in question.metrics.items():
-        arms, invalid[metric] = sample.arms(metric)
+        arms, invalid[metric] = sample.arms(metric, covariate=covariate)
         for name, one in zip(sample.variants[1:], arms[1:], strict=True):
             effects += [
-                _effect(question, metric, statistic, name, _estimate(arms[0], one, statistic))
+                _effect(question, metric, statistic, name, _estimate(question, arms[0], one, statistic))
                 for statistic in statistics
             ]
     judged = _judged(effects, question, ratio.is_off)
@@ -143,20 +152,41 @@ def _compare(sample: Sample, question: Question) -> ABResult:
     )
 
 
-def _estimate(control: Arm, variant: Arm, statistic: str) -> Estimate:
+def _estimate(question: Question, control: Arm, variant: Arm, statistic: str) -> Estimate:
     level = quantile_level(statistic)
     if level is not None:
-        return estimate_quantile(control, variant, level)
-    return estimate_mean(control, variant) if statistic == "mean" else estimate_ratio(control, variant)
+        estimate = estimate_quantile(control, variant, level)
+    elif statistic == "mean":
+        estimate = estimate_mean(control, variant)
+        estimate = adjust_mean(control, variant, estimate) if question.covariate else estimate
+    else:
+        estimate = estimate_ratio(control, variant)
+        estimate = adjust_ratio(control, variant, estimate) if question.covariate else estimate
+    return _for_looks(estimate) if question.inference == "sequential" else estimate
+
+
+def _for_looks(estimate: Estimate) -> Estimate:
+    few = f"a variant has {min(estimate.units_control, estimate.units_variant)} units; always-valid bounds start at "
+    warnings = (*estimate.warnings, f"{few}{UNITS_NEEDED}") if has_few_units(estimate) else estimate.warnings
+    return dataclasses.replace(estimate, method=f"{estimate.method}; always valid", warnings=warnings)
+
+
+def _interval(question: Question, estimate: Estimate) -> tuple[float, float]:
+    if question.inference == "sequential":
+        return sequential_interval(estimate, question.alpha)
+    return fixed_interval(estimate, question.alpha)
 
 
 def _effect(question: Question, metric: str, statistic: str, variant: str, estimate: Estimate) -> MetricEffect:
     margin, direction = question.margins.get(metric, 0.05), question.direction(metric)
-    low, high = fixed_interval(estimate, question.alpha)
+    low, high = _interval(question, estimate)
     known = estimate.is_known
     relative = math.expm1(estimate.effect) if known else math.nan
     difference = estimate.variant_value - estimate.control_value
-    p_low, p_high = (_one_sided(estimate, math.log1p(-margin), 1), _one_sided(estimate, math.log1p(margin), -1))
+    p_low, p_high = (
+        _one_sided(question, estimate, math.log1p(-margin), 1),
+        _one_sided(question, estimate, math.log1p(margin), -1),
+    )
     return MetricEffect(
         metric=metric,
         statistic=statistic,
@@ -165,7 +195,9 @@ def _effect(question: Question, metric: str, statistic: str, variant: str, estim
         variant_value=estimate.variant_value,
         relative=relative,
         interval=(math.expm1(low), math.expm1(high)) if known else (math.nan, math.nan),
-        p_value=fixed_p_value(estimate) if known else math.nan,
+        p_value=(sequential_p_value if question.inference == "sequential" else fixed_p_value)(estimate)
+        if known
+        else math.nan,
         p_adjusted=math.nan,
         p_equivalent=max(p_low, p_high) if known else math.nan,
         p_not_inferior=(p_high if direction == "less" else p_low) if known else math.nan,
@@ -186,8 +218,10 @@ def _effect(question: Question, metric: str, statistic: str, variant: str, estim
     )
 
 
-def _one_sided(estimate: Estimate, null: float, sign: int) -> float:
+def _one_sided(question: Question, estimate: Estimate, null: float, sign: int) -> float:
     """Probability of an effect this far on the side `sign` of `null` if `null` were the truth."""
+    if question.inference == "sequential":
+        return sequential_p_value_one_sided(estimate, null, sign)
     half = fixed_p_value(estimate, null) / 2
     return half if sign * (estimate.effect - null) > 0 else 1 - half
 

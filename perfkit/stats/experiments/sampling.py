@@ -17,6 +17,7 @@ from perfkit.stats.experiments.units import Arm, Coded, Columns, arm, code_label
 __all__ = ["Sample", "take_sample"]
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _EXAMPLES = 3
@@ -46,12 +47,24 @@ class Sample:
         counts = np.bincount(self.variant_of + 1, minlength=len(self.variants) + 1)[1:]
         return dict(zip(self.variants, counts.tolist(), strict=True))
 
-    def arms(self, metric: str, within: Bools | None = None) -> tuple[tuple[Arm, ...], int]:
+    def unit_means(self, name: str) -> Floats:
+        """Of each unit the mean of a column over its rows that have a number there; NaN where none has."""
+        values = numbers(self.columns[name], name)
+        counts = (self.unit >= 0) & np.isfinite(values)
+        unit, n = self.unit[counts], self.variant_of.size
+        with np.errstate(invalid="ignore"):
+            means: Floats = np.bincount(unit, values[counts], n) / np.bincount(unit, minlength=n)
+        return means
+
+    def arms(
+        self, metric: str, within: Bools | None = None, covariate: Floats | None = None
+    ) -> tuple[tuple[Arm, ...], int]:
         """The arms of one metric, one per variant, and how many of its rows are invalid.
 
         Args:
             metric: name of its column.
             within: for each unit whether it counts.
+            covariate: for each unit what was known of it before; NaN where nothing was.
         """
         values = numbers(self.columns[metric], metric)
         row_variant = self.variant_of[self.unit]
@@ -68,7 +81,7 @@ class Sample:
         arms = []
         for code in range(len(self.variants)):
             rows = row_variant == code
-            arms.append(arm(values[rows], self.unit[rows]))
+            arms.append(arm(values[rows], self.unit[rows], covariate))
         return tuple(arms), invalid
 
 

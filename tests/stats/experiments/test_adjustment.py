@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
+import perfkit
 from perfkit.stats.experiments.adjustment import adjust_mean, adjust_ratio
 from perfkit.stats.experiments.estimates import Estimate, estimate_mean, estimate_ratio, fixed_interval
 from perfkit.stats.experiments.units import Arm
@@ -119,3 +120,22 @@ def test_a_covariate_that_says_everything_leaves_no_noise() -> None:
     first, second = rng.lognormal(0, 0.3, 50), rng.lognormal(0, 0.3, 50)
     adjusted = adjust(arm(first, first), arm(second, second))
     assert adjusted.standard_error < 0.1 * estimate_mean(arm(first, None), arm(second, None)).standard_error
+
+
+def test_an_experiment_takes_a_column_as_covariate() -> None:
+    rng = np.random.default_rng(9)
+    session = np.repeat(np.arange(300), 10)
+    speed = rng.lognormal(0, 0.3, 300)
+    frame = {
+        "session": session,
+        "variant": np.where(session % 2 == 1, "B", "A"),
+        "latency_ns": 1e6 * speed[session] * rng.lognormal(0, 0.3, session.size),
+        "pre_latency_ns": 1e6 * (speed * rng.lognormal(0, 0.1, 300))[session],
+    }
+    metrics = {"latency_ns": ["mean", "ratio", "p50"]}
+    plain, adjusted = (perfkit.ab(frame, metrics=metrics, covariate=one) for one in (None, "pre_latency_ns"))
+    for statistic in ("mean", "ratio"):
+        one, other = (found.metric("latency_ns", statistic) for found in (plain, adjusted))
+        assert other.standard_error < 0.6 * one.standard_error
+        assert "adjusted by the covariate" in other.method
+    assert adjusted.effects[2] == plain.effects[2]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+import perfkit
 from perfkit.errors import InputError
 from perfkit.stats.experiments.estimates import Estimate, fixed_interval, fixed_p_value
 from perfkit.stats.experiments.sequential import (
@@ -127,3 +128,22 @@ def test_what_cannot_be_asked_is_refused() -> None:
         stopping((-0.1, 0.1), margin=0)
     with pytest.raises(InputError, match="unknown direction 'up'; allowed: less, more"):
         stopping((-0.1, 0.1), direction="up")
+
+
+def test_an_experiment_is_judged_always_valid_when_asked() -> None:
+    rng = np.random.default_rng(1)
+    session = np.repeat(np.arange(400), 10)
+    variant = np.where(session % 2 == 1, "B", "A")
+    latency_ns = 1e6 * rng.lognormal(0, 0.2, 400)[session] * np.where(variant == "B", 1.2, 1.0)
+    frame = {"session": session, "variant": variant, "latency_ns": latency_ns * rng.lognormal(0, 0.3, session.size)}
+    metrics = {"latency_ns": ["mean", "p95", "p99.9"]}
+    fixed, sequential = (perfkit.ab(frame, metrics=metrics, inference=one) for one in ("fixed", "sequential"))
+    for one, other in zip(fixed.effects[:2], sequential.effects[:2], strict=True):
+        assert other.interval[0] < one.interval[0] < one.interval[1] < other.interval[1]
+        assert one.p_value < other.p_value < 0.05
+        assert (other.verdict, other.method) == ("worse", f"{one.method}; always valid")
+    assert sequential.effects[2].verdict == "inconclusive"
+    few = {name: column[session < 40] for name, column in frame.items()}
+    early = perfkit.ab(few, metrics={"latency_ns": ["mean"]}, inference="sequential").effects[0]
+    assert early.warnings == ("a variant has 20 units; always-valid bounds start at 30",)
+    assert (early.p_value, early.verdict) == (1.0, "inconclusive")
