@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def roll_back_experiment(
     if patch:
         settings_of(after, planned.settings_path, "rolled back")
         _write(patch_path, patch)
-    publication = _thresholds_back(planned, lake) if promoted else None
+    publication = _thresholds_back(planned, after, lake) if promoted else None
     result = RolledBack(name, planned.settings_path, promoted, patch, patch_path, publication)
     if promoted:
         write_outcome(planned, promoted="", rolled_back=promoted)
@@ -211,14 +212,23 @@ def _text_without(planned: Planned, promoted: str) -> str:
     return with_switch(planned.text, planned.name, enabled=False)
 
 
-def _thresholds_back(planned: Planned, lake: str | Path) -> PublishResult | None:
-    """Bring back the thresholds of before a promotion, where those that it published are in force."""
+def _thresholds_back(planned: Planned, text: str, lake: str | Path) -> PublishResult | None:
+    """Bring back the thresholds of before a promotion, where those that it published are in force.
+
+    Args:
+        planned: the experiment.
+        text: what the settings will be: the readable ranges are theirs.
+        lake: where it becomes an event.
+    """
     versions = planned.outcome.get("published_versions") or []
     path = planned.settings_path.with_name("thresholds.toml")
     current = read_current(path).thresholds
     if len(versions) != 2 or versions[0] is None or current is None or current.version != versions[1]:
         return None
-    return roll_thresholds_back(path, versions[0], settings=planned.settings_path, lake=lake)
+    with tempfile.TemporaryDirectory() as folder:
+        proposed = Path(folder) / planned.settings_path.name
+        proposed.write_text(text, encoding="utf-8")
+        return roll_thresholds_back(path, versions[0], settings=proposed, lake=lake)
 
 
 def _free_folder(path: Path) -> Path:

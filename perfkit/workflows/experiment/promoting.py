@@ -21,6 +21,8 @@ from perfkit.config.settings import Settings
 from perfkit.errors import FileError, InputError, UnknownNameError
 from perfkit.lake import DEFAULT_LAKE_PATH
 from perfkit.tables import ResultTable
+from perfkit.workflows.dry_run import dry_run
+from perfkit.workflows.dry_run_result import DryRun
 from perfkit.workflows.events import record_event
 from perfkit.workflows.experiment.planned import Planned, find_experiment, settings_of, write_outcome
 from perfkit.workflows.experiment.settings_text import (
@@ -60,6 +62,7 @@ class Promotion:
         patch_path: the file that holds it.
         settings_text: the settings with the change.
         inherited: pools that took no part and would change, too: they take what they do not say from ``default``.
+        traffic: what the settings with the change would decide on the traffic of the last day; None once it is applied.
         publication: what publishing anew did, or would do; None where no thresholds are in force.
         warnings: what could not be done besides.
     """
@@ -74,6 +77,7 @@ class Promotion:
     patch_path: Path
     settings_text: str
     inherited: tuple[str, ...] = ()
+    traffic: DryRun | None = None
     publication: PublishResult | None = None
     warnings: tuple[str, ...] = ()
 
@@ -104,6 +108,10 @@ class Promotion:
         """What was done, and what is to do; the change itself is `patch`."""
         said = [self.sentence]
         said += [f"! forced: {'; '.join(self.refusals)}"] if self.refusals and self.forced else []
+        if self.traffic is not None and self.traffic.transfers:
+            moves = ", ".join(f"{count} from {old} to {new}" for (old, new), count in self.traffic.moves.items())
+            changed = f"{self.traffic.changed} of {self.traffic.transfers} decisions of the last day would change"
+            said.append(f"{changed}{': ' if moves else ''}{moves}. `perfkit plan --diff` shows where.")
         if self.inherited:
             said.append(f"! {', '.join(self.inherited)} took no part and would change, too: they inherit from default")
         said += [f"! {warning}" for warning in self.warnings]
@@ -125,6 +133,7 @@ class Promotion:
             "patch": self.patch,
             "patch_path": str(self.patch_path),
             "inherited": list(self.inherited),
+            "traffic": None if self.traffic is None else self.traffic.to_plain(),
             "publication": None if self.publication is None else self.publication.to_plain(),
             "warnings": list(self.warnings),
         }
@@ -234,15 +243,21 @@ def _propose(promotion: Promotion, planned: Planned, lake: str | Path) -> Promot
     preview = None
     thresholds = planned.settings_path.with_name("thresholds.toml")
     current = read_current(thresholds).thresholds
-    if current is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            proposed = Path(folder) / planned.settings_path.name
-            proposed.write_text(text, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        proposed = Path(folder) / planned.settings_path.name
+        proposed.write_text(text, encoding="utf-8")
+        traffic = dry_run(proposed, lake=lake, settings=planned.settings_path)
+        if current is not None:
             preview = publish_if_sound(
                 _InForce(current.curves), path=thresholds, settings=proposed, lake=lake, dry_run=True
             )
     return dataclasses.replace(
-        promotion, patch=patch, settings_text=text, inherited=tuple(inherited), publication=preview
+        promotion,
+        patch=patch,
+        settings_text=text,
+        inherited=tuple(inherited),
+        traffic=traffic,
+        publication=preview,
     )
 
 

@@ -18,7 +18,7 @@ buffer_rows = 100000
 
 [pools.ml]
 methods = ["uds", "grpc", "shm_pool"]
-goal = "memory"   # for now
+goal = "balanced"   # for now
 
 [experiments.faster]
 pools = ["ml"]
