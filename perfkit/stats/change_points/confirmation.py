@@ -51,8 +51,8 @@ def confirmed_changes(
     """Judge each candidate between its neighbours, and leave out the weakest until all hold.
 
     A change holds if it is as large as `minimum_change`, and if the L1 Potts fit of the whole series jumps in the same
-    direction within five points of it. A jump there costs ``ln(n)`` mean absolute deviations: the logarithm of the
-    Laplace likelihood is that distance, and a jump adds two parameters (Schwarz's criterion).
+    direction within five points of it. A jump there costs ``ln(n) / 2`` mean absolute deviations: the fit's distance in
+    these is the negative logarithm of the Laplace likelihood, and a level is one parameter (Schwarz's criterion).
 
     Args:
         logs: logarithms of the points' levels.
@@ -96,7 +96,7 @@ def _potts_jumps(logs: Floats, weights: Floats, places: Sequence[int]) -> Floats
     residuals = logs - levels
     limit = _CLIP * float(np.median(np.abs(residuals)))
     clipped = np.clip(residuals, -limit, limit)
-    penalty = float(np.log(logs.size) * np.average(np.abs(clipped), weights=weights))
+    penalty = float(np.log(logs.size) / 2 * np.average(np.abs(clipped), weights=weights))
     fitted = potts_fit(levels + clipped, weights, penalty)
     return np.diff(fitted, prepend=fitted[0])
 

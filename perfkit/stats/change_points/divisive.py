@@ -68,22 +68,24 @@ def strongest_splits(series: Floats, weights: Floats) -> Splits:
     Econometrica 59 (1991).
     """
     n = series.shape[-1]
-    mass = np.broadcast_to(np.cumsum(weights, axis=-1), series.shape)
+    mass = np.cumsum(weights, axis=-1)
     total = mass[..., -1:]
     sums = np.cumsum(series * weights, axis=-1)
     whole = sums[..., -1:]
     inside = slice(FEWEST - 1, n - FEWEST)
     left = mass[..., inside]
-    gains = np.abs(sums[..., inside] - whole * (left / total)) / np.sqrt(left * (total - left) / total)
+    scale = np.sqrt(total / (left * (total - left)))
+    gains = np.abs(sums[..., inside] * scale - whole * (scale * left / total))
     best = gains.argmax(axis=-1)
     at = best + FEWEST
     last = (at - 1)[..., None]
-    left, first = np.take_along_axis(mass, last, axis=-1), np.take_along_axis(sums, last, axis=-1)
+    left = np.take_along_axis(np.broadcast_to(mass, series.shape), last, axis=-1)
+    first = np.take_along_axis(sums, last, axis=-1)
     before, after = first / left, (whole - first) / (total - left)
     levels = np.where(np.arange(n) < at[..., None], before, after)
     residuals = (series - levels) * np.sqrt(weights)
     inflation = _inflation(residuals)
-    variance = (residuals**2).sum(axis=-1) / (n - 2) * inflation
+    variance = _products(residuals, residuals) / (n - 2) * inflation
     gain = np.take_along_axis(gains, best[..., None], axis=-1)[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(gain > 0, gain / np.sqrt(variance), 0.0)
@@ -100,16 +102,21 @@ def correlation(residuals: Floats) -> Floats:
 
 
 def lag_one(residuals: Floats) -> Floats:
-    power = (residuals**2).sum(axis=-1)
-    return np.asarray((residuals[..., 1:] * residuals[..., :-1]).sum(axis=-1) / np.where(power > 0, power, 1.0), float)
+    """Autocorrelation at lag 1, as it is."""
+    power = _products(residuals, residuals)
+    return np.asarray(_products(residuals[..., 1:], residuals[..., :-1]) / np.where(power > 0, power, 1.0), float)
+
+
+def _products(first: Floats, second: Floats) -> Floats:
+    return np.asarray(np.einsum("...i,...i->...", first, second), float)
 
 
 def _inflation(residuals: Floats) -> Floats:
     n = residuals.shape[-1]
-    lag_one = correlation(residuals)
+    carried = correlation(residuals)
     reach = round(n**0.5 / 1.4)
     shares = 1 - np.arange(1, reach + 1) / (reach + 1)
-    power = (residuals**2).sum(axis=-1)
+    power = _products(residuals, residuals)
     power = np.where(power > 0, power, 1.0)
     if n >= _FFT_FROM:
         size = fft.next_fast_len(n + reach, real=True)
@@ -119,5 +126,5 @@ def _inflation(residuals: Floats) -> Floats:
     else:
         window = np.zeros(residuals.shape[:-1])
         for lag, share in enumerate(shares, start=1):
-            window += 2 * share * np.einsum("...i,...i->...", residuals[..., lag:], residuals[..., :-lag])
-    return np.asarray(np.maximum((1 + lag_one) / (1 - lag_one), 1 + window / power), float)
+            window += 2 * share * _products(residuals[..., lag:], residuals[..., :-lag])
+    return np.asarray(np.maximum((1 + carried) / (1 - carried), 1 + window / power), float)

@@ -69,7 +69,10 @@ def search(logs: Floats, weights: Floats, chance: float) -> Search:
     parts = [(0, logs.size)]
     while parts:
         low, high = parts.pop()
-        found = _first_candidate(logs[low:high], weights[low:high], chance, calibration if not candidates else None)
+        if high - low < 2 * FEWEST:
+            continue
+        part, weighed = logs[low:high], weights[low:high]
+        found = _candidate(part, weighed, chance, calibration if high - low == logs.size else None)
         if found is None:
             continue
         at = low + found.at
@@ -83,10 +86,8 @@ def best_split(logs: Floats, weights: Floats) -> Splits:
     return strongest_splits(normal_scores(logs), weights / weights.mean())
 
 
-def _first_candidate(logs: Floats, weights: Floats, chance: float, known: Calibration | None) -> Candidate | None:
+def _candidate(logs: Floats, weights: Floats, chance: float, known: Calibration | None) -> Candidate | None:
     n = logs.size
-    if n < 2 * FEWEST:
-        return None
     split = best_split(logs, weights)
     z, accepted = float(split.z), chance * (1 - _SHARE_OF_WINDOWS)
     stretch = known.stretch if known else 1.0
