@@ -33,7 +33,7 @@ FEWEST_LAUNCHES = 2
 _POWER = 0.9
 _SHARE_OF_GROUPS = 0.1
 """Of the accepted rate of false blocks: for single methods. The rest is for the overall change, which sees more."""
-_NONE_SHARED = 0.7
+_NONE_SHARED = 0.8
 """Prior weight of launches having nothing in common over methods; the rest is spread evenly over how much they have."""
 _SHARED_STEPS, _MOST_SHARED = 30, 1000.0
 _FEWEST_TO_MODERATE = 3
@@ -120,8 +120,8 @@ def judge_release(
 
     Returns:
         The change over all groups and of each one, with 90 % intervals and verdicts. The rate holds where the luck of
-        launches differs from method to method; where all methods of a launch share it, at most 2.5 times as many
-        unchanged candidates are blocked (simulated, 3 launches a side and 5 methods; fewer with more launches).
+        launches differs from method to method; where all methods of a launch share it, up to three times as many
+        unchanged candidates are blocked (simulated, 3 launches a side and 5 methods).
 
     Raises:
         InputError: the sides share no group, a level is not positive, or a rate is out of range.

@@ -114,9 +114,9 @@ class GateResult:
         before, after = self.overall.launches
         most, rate = (percent(share, signed=False) for share in (self.tolerance, self.false_block_rate))
         return (
-            f"Launches are the units ({before} of the baseline, {after} of the candidate). Blocked is a slow-down of more "
-            f"than {most} that is significant: an unchanged candidate is blocked in at most {rate} of cases where "
-            "launches differ method by method, in up to 2.5 times as many where all methods of a launch are slow "
+            f"Launches are the units ({before} of the baseline, {after} of the candidate). Blocked is a slow-down of "
+            f"more than {most} that is significant: an unchanged candidate is blocked in at most {rate} of cases where "
+            "launches differ method by method, in up to three times as many where all methods of a launch are slow "
             "together. Methods by themselves are adjusted for their number (Holm)."
         )
 
