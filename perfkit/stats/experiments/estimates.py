@@ -18,7 +18,7 @@ from scipy import special
 
 from perfkit.stats.experiments.units import Arm
 
-__all__ = ["Estimate", "estimate_mean", "estimate_ratio", "fixed_interval", "fixed_p_value"]
+__all__ = ["Estimate", "estimate_mean", "estimate_ratio", "fixed_interval", "fixed_p_value", "satterthwaite"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,6 +84,16 @@ def fixed_p_value(estimate: Estimate, null: float = 0.0) -> float:
     return float(2 * special.stdtr(estimate.freedom, -abs(distance) / error))
 
 
+def satterthwaite(variances: tuple[float, float], freedoms: tuple[float, float]) -> float:
+    """Degrees of freedom of a sum of two estimated variances; at least 1.
+
+    >>> satterthwaite((1.0, 1.0), (9.0, 9.0))
+    18.0
+    """
+    spread = sum(one**2 / max(freedom, 1.0) for one, freedom in zip(variances, freedoms, strict=True))
+    return max(sum(variances) ** 2 / spread, 1.0) if spread > 0 else 1.0
+
+
 def estimate_mean(control: Arm, variant: Arm) -> Estimate:
     """Change of the mean over units of each unit's mean: every unit counts once."""
     return of_unit_values(control, variant, control.means, variant.means, "Welch's test on unit means, log scale")
@@ -122,8 +132,7 @@ def welch(
     is_log = means[0] > 0 and means[1] > 0
     first, second = (s / m**2 if is_log else s for s, m in zip(squared, means, strict=True))
     total = first + second
-    spread = first**2 / max(control.n_units - 1, 1) + second**2 / max(variant.n_units - 1, 1)
-    freedom = total**2 / spread if spread > 0 else 1.0
+    freedom = satterthwaite((first, second), (control.n_units - 1.0, variant.n_units - 1.0))
     error = math.sqrt(total) if total >= 0 else math.nan
     return Estimate(
         control_value=means[0],

@@ -15,6 +15,7 @@ functions of that alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ _DENSE = 4
 """Whole numbers that span at most this many times their count are coded by counting, others by hashing."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Arm:
     """What the units of one variant did on one metric; arrays of one element per row or per unit.
 
@@ -63,10 +64,15 @@ class Arm:
         """Rows."""
         return self.values.size
 
-    @property
+    @functools.cached_property
     def means(self) -> Floats:
         """The mean of each unit's rows."""
         return self.sums / self.counts
+
+    @functools.cached_property
+    def ordered(self) -> Floats:
+        """The rows from the smallest to the largest."""
+        return np.sort(self.values)
 
 
 def arm(values: Floats, unit: Ints, covariate: Floats | None = None) -> Arm:
