@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.dry_run import dry_run as dry_run
     from perfkit.workflows.exchange import export_run as export_run
     from perfkit.workflows.exchange import import_run as import_run
+    from perfkit.workflows.gate import gate as gate
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.project import prepare_project as prepare_project
     from perfkit.workflows.publish import history as history
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.replay import replay as replay
     from perfkit.workflows.run_deletion import delete_runs as delete_runs
     from perfkit.workflows.runs import runs as runs
+    from perfkit.workflows.slos import slos as slos
     from perfkit.workflows.tune import fit_run as fit_run
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
     from perfkit.workflows.upkeep import migrate_lake as migrate_lake
@@ -126,6 +128,7 @@ _HOMES = {
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "fit_run": "perfkit.workflows.tune",
+    "gate": "perfkit.workflows.gate",
     "history": "perfkit.workflows.publish",
     "import_run": "perfkit.workflows.exchange",
     "maintain_lake": "perfkit.workflows.upkeep",
@@ -142,6 +145,7 @@ _HOMES = {
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",
     "serve": "perfkit.channel",
+    "slos": "perfkit.workflows.slos",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
 }
 

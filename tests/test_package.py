@@ -58,6 +58,7 @@ NAMES = [
     "export_run",
     "fit",
     "fit_run",
+    "gate",
     "history",
     "import_run",
     "maintain_lake",
@@ -74,6 +75,7 @@ NAMES = [
     "rollback",
     "runs",
     "serve",
+    "slos",
 ]
 
 

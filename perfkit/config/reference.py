@@ -21,6 +21,7 @@ from perfkit.config.pool_settings import PoolSettings, Weights
 from perfkit.config.pool_values import RULE_KEYS, THRESHOLD_KEYS, WEIGHT_KEYS
 from perfkit.config.reading import Key
 from perfkit.config.settings import LAKE_KEYS, PUBLISH_KEYS, LakeSettings, PublishSettings
+from perfkit.config.slos import SLO_KEYS, Slo
 
 __all__ = ["GROUPS", "Group", "settings_table"]
 
@@ -48,6 +49,7 @@ GROUPS = (
     Group("pools.NAME.rules", RULE_KEYS, None),
     Group("experiments.NAME", EXPERIMENT_KEYS, Experiment("", ())),
     Group("experiments.NAME.variants.NAME", VARIANT_KEYS, None),
+    Group("slos.NAME", SLO_KEYS, Slo("")),
     Group("publish", PUBLISH_KEYS, PublishSettings()),
     Group("lake", LAKE_KEYS, LakeSettings()),
 )

@@ -16,6 +16,7 @@ from perfkit.config.experiments import Experiment
 from perfkit.config.pool_reading import read_pools
 from perfkit.config.pool_settings import DEFAULT_POOL, GOALS, PoolSettings
 from perfkit.config.reading import Key, Section, read_keys
+from perfkit.config.slos import Slo, read_slos
 from perfkit.config.source import read_source
 from perfkit.config.values import Days, Number, Share, Whole
 from perfkit.errors import ConfigError
@@ -60,6 +61,7 @@ _TABLES = (
     "recorder",
     "pools",
     "experiments",
+    "slos",
     "publish",
     "lake",
     "pipelines",
@@ -114,6 +116,7 @@ class Settings:
     experiments: tuple[Experiment, ...] = ()
     publish: PublishSettings = PublishSettings()
     lake: LakeSettings = LakeSettings()
+    slos: tuple[Slo, ...] = ()
 
     def section(self, name: str) -> str | None:
         """The section of the file that a pool is decided by: its own, or the longest pattern (``ml-*``) that fits.
@@ -157,7 +160,8 @@ def load_perfkit_toml(
     pools = read_pools(whole)
     experiments = read_experiments(whole, pools)
     publish, lake = _publish(whole.inner("publish")), _lake(whole.inner("lake"))
-    return Settings(str(path), engine, MappingProxyType(dict(pools)), experiments, publish, lake)
+    slos = read_slos(whole)
+    return Settings(str(path), engine, MappingProxyType(dict(pools)), experiments, publish, lake, slos)
 
 
 def _publish(section: Section) -> PublishSettings:

@@ -98,6 +98,16 @@ tolerance = "5%"            # where the evidence cannot tell two methods apart, 
 # share = "10%"             # sessions that are left take no part
 # zero_copy_from = "1MiB"   # and any other key of a pool
 
+# What is promised; `perfkit slos` says whether it is kept, `perfkit gate` blocks a release that breaks it.
+# [slos.checkout]
+# pool = "default"          # the traffic of a pool; or scenario = "transport uds *", what a run measures
+# quantile = "p99"          # of the latency
+# latency = "5ms"           # at most
+# error_rate = "0.1%"       # of the transfers, at most
+# throughput = "200MB"      # per second of transfer time, at least
+# memory = "64MiB"          # that one transfer holds, at most
+# window = "30 days"        # over which traffic is judged
+
 # What `perfkit publish` asks of evidence. What it refuses, it says; `perfkit publish --force` overrides it.
 [publish]
 min_launches = 3            # fewest launches that a range may rest on

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from perfkit.config.fingerprint import FINGERPRINT_KEYS, differences
+from perfkit.config.slos import Slo
 from perfkit.errors import InputError
 from perfkit.lake import RunRecord
 from perfkit.stats.comparison import common_levels
@@ -26,6 +27,7 @@ from perfkit.stats.release import (
     judge_release,
     launches_needed,
 )
+from perfkit.stats.slo import BROKEN, KEPT, UNKNOWN
 from perfkit.tables import plural
 from perfkit.workflows.compare import compare_sides
 from perfkit.workflows.comparison import Comparison
@@ -33,6 +35,8 @@ from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.gate_result import GateCheck, GateResult, percent
 from perfkit.workflows.run_sides import Levels, Run, Side, common_scenarios, pooled, read_side
 from perfkit.workflows.runs import FINISHED, run_records
+from perfkit.workflows.slo_result import PromiseStatus
+from perfkit.workflows.slos import promises_of_run, promises_of_traffic, read_promises
 
 __all__ = ["gate"]
 
@@ -53,6 +57,7 @@ def gate(
     lake: str | Path = "data/lake",
     tolerance: float = 0.05,
     false_block_rate: float = 0.01,
+    slos: str | Path | Sequence[Slo] | None = None,
     force: bool = False,
 ) -> GateResult:
     """Decide whether a candidate may be released.
@@ -69,6 +74,8 @@ def gate(
         lake: folder of the lake that names are looked up in; what waits in its journal is drained before.
         tolerance: largest slow-down that never blocks, from 0 to below 1.
         false_block_rate: accepted share of unchanged candidates that are blocked, above 0 and below 0.5.
+        slos: ``perfkit.toml`` with promises, or the promises themselves: what is promised about scenarios must hold
+            for the candidate, what is promised about pools for the traffic in the lake. None checks none.
         force: judge although the two were measured on different hosts.
 
     Returns:
@@ -102,6 +109,7 @@ def gate(
     comparison = compare_sides(released, judged, quantity="latency", margin=0.05, alpha=0.05)
     judgement, against_controls = _judge(released, judged, comparison, tolerance, false_block_rate)
     methods = tuple(_method_check(one, tolerance) for one in judgement.groups)
+    promised, unjudged = _promises(slos, judged, lake)
     result = GateResult(
         candidate=judged.name,
         baseline=released.name,
@@ -110,10 +118,10 @@ def gate(
         overall=judgement.overall,
         methods=judgement.groups,
         against_controls=against_controls,
-        checks=(_overall_check(judgement.overall, tolerance), *methods, _failures_check(released, judged)),
+        checks=(_overall_check(judgement.overall, tolerance), *methods, _failures_check(released, judged), *promised),
         comparison=comparison,
     )
-    return dataclasses.replace(result, warnings=_warnings(result, released, judged, hosts))
+    return dataclasses.replace(result, warnings=(*_warnings(result, released, judged, hosts), *unjudged))
 
 
 # --- what is judged by what -------------------------------------------------------------------------------------------
@@ -268,6 +276,26 @@ def _scenarios_lost(released: Side, judged: Side) -> list[str]:
     """Scenarios that worked in the baseline, and of which the candidate has only failures."""
     tried = set(judged.observations["scenario"])
     return sorted((set(released.cells["scenario"]) & tried) - set(judged.cells["scenario"]))
+
+
+def _promises(
+    given: str | Path | Sequence[Slo] | None, judged: Side, lake: str | Path
+) -> tuple[tuple[GateCheck, ...], tuple[str, ...]]:
+    """A check per promise, and which promises could not be judged."""
+    promised = () if given is None else read_promises(given)
+    of_runs, of_pools = ([slo for slo in promised if (slo.pool is None) == is_run] for is_run in (True, False))
+    statuses, unjudged = promises_of_run(of_runs, judged)
+    if of_pools:
+        found, missing = promises_of_traffic(of_pools, open_fresh_lake(lake))
+        statuses, unjudged = (*statuses, *found), (*unjudged, *missing)
+    return tuple(map(_promise_check, statuses)), unjudged
+
+
+def _promise_check(status: PromiseStatus) -> GateCheck:
+    """A broken promise blocks; a budget that burns too fast, or a promise that nobody can tell, is not settled."""
+    verdict = {BROKEN: BLOCK, KEPT: INCONCLUSIVE if status.alert else PASS, UNKNOWN: INCONCLUSIVE}[status.verdict]
+    name = f"slo {status.slo}: {status.subject}"
+    return GateCheck(name, "slo", verdict, status.found, status.interval, status.promised, status.sentence)
 
 
 def _warnings(result: GateResult, released: Side, judged: Side, hosts: Sequence[str]) -> tuple[str, ...]:

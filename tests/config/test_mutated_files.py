@@ -71,6 +71,16 @@ share = 0.5
 goal = "latency"
 """
 PUBLISH = """\
+[slos.checkout]
+pool = "ml*"
+quantile = "p99.9"
+latency = "5ms"
+error_rate = "0.1%"
+window = "28 days"
+[slos.copies]
+scenario = "transport *"
+throughput = "200MB"
+memory = "64MiB"
 [publish]
 min_launches = 3
 min_observations = 30
