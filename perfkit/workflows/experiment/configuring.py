@@ -17,6 +17,7 @@ from perfkit.errors import FileError, InputError
 from perfkit.tables import ResultTable
 from perfkit.workflows.events import record_event
 from perfkit.workflows.experiment.planned import load_settings, settings_of
+from perfkit.workflows.experiment.recorded import checked_column
 from perfkit.workflows.experiment.settings_text import experiment_section
 
 __all__ = ["Configured", "configure", "parse_change", "plan_digest"]
@@ -100,6 +101,7 @@ def configure(
 
     Raises:
         InputError: the experiment or its plan exists already, or the shares do not fit the variants.
+        UnknownNameError: transfers have no such metric or segment.
         ConfigError: the settings, or the settings with the experiment, cannot be used.
         FileError: a file cannot be written.
     """
@@ -107,6 +109,10 @@ def configure(
     path = plan_path(settings, plan.name)
     if path.exists():
         raise InputError(f"{path} exists already, and a plan is not written twice; take another name, or edit it")
+    for column in (*plan.metrics, *plan.guardrails, *plan.segments):
+        checked_column(column)
+    if output is not None and Path(output).exists():
+        raise InputError(f"{output} exists already; name another file for the section")
     section = _section(plan, variants, shares, pools, settings)
     if plan.registered_at is None:
         plan = dataclasses.replace(plan, registered_at=datetime.datetime.now(datetime.UTC).replace(microsecond=0))
@@ -182,8 +188,6 @@ def _write_new(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        raise InputError(f"{path} exists already; name another file") from None
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}; name a place that you may write to") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from perfkit.schema import arrow_schema
 if TYPE_CHECKING:
     import ibis
 
-__all__ = ["DERIVED", "Recorded", "metric_columns", "plain_text", "read_recorded"]
+__all__ = ["DERIVED", "Recorded", "checked_column", "metric_columns", "plain_text", "read_recorded"]
 
 DERIVED = {"failed": "1 where the transfer failed, 0 where it did not", "fell_back": "1 where a method was passed over"}
 """Metrics that are made of other columns."""
@@ -92,7 +92,7 @@ def metric_columns(rows: ibis.Table, names: Sequence[str]) -> dict[str, ibis.Val
     import ibis
 
     made = {"failed": (~rows.ok).cast("int64"), "fell_back": (rows.fallback != "").cast("int64")}
-    taken = [_checked(name) for name in dict.fromkeys(names)]
+    taken = [checked_column(name) for name in dict.fromkeys(names)]
     chosen = {name: made[name] if name in made else rows[name] for name in taken}
     return {
         name: ibis.ifelse(rows.ok, column, ibis.null()) if name.endswith("_ns") else column
@@ -107,7 +107,13 @@ def _exposed(lake: Lake, experiment: str) -> dict[str, int]:
     return {str(row["variant"]): int(row["sessions"]) for row in lake.read(counted.order_by("variant")).to_pylist()}
 
 
-def _checked(name: str) -> str:
+def checked_column(name: str) -> str:
+    """The name of a metric or a segment, if transfers have such a column.
+
+    Raises:
+        UnknownNameError: they have not.
+        InputError: it is a column that tells rows apart.
+    """
     schema = arrow_schema()
     if name in DERIVED:
         return name

@@ -13,6 +13,7 @@ from perfkit.lake import DEFAULT_LAKE_PATH
 from perfkit.stats.experiments import MetricEffect
 from perfkit.stats.experiments.power import Design, pilot_of_effect, units_needed
 from perfkit.stats.experiments.sequential import Stopping, stopping
+from perfkit.stats.experiments.showing import write_value
 from perfkit.tables import ResultTable
 from perfkit.workflows.experiment.following import Followed, follow
 from perfkit.workflows.experiment.report import ExperimentReport
@@ -89,7 +90,7 @@ class Watched:
     def sentence(self) -> str:
         """What to do."""
         if self.problems:
-            return f"STOP: {'; '.join(self.problems)}. `perfkit ab rollback {self.name!r}` says how.".replace("'", "")
+            return f"STOP: {'; '.join(self.problems)}. `perfkit ab rollback {self.name}` says how."
         if self.advice == "conclude":
             return f"Ready: `perfkit ab conclude {self.name}` writes the verdict down."
         left = f", about {days_text(self.days_left)}" if math.isfinite(self.days_left) else ""
@@ -192,5 +193,6 @@ def _problems(report: ExperimentReport) -> list[str]:
         found.append(f"the sessions that were {of} ({counts}) are not split as planned (p = {ratio.p_value:.1g})")
     for guardrail in report.result.failed_guardrails:
         one = guardrail.effect
-        found.append(f"{one.variant} breaks the guardrail {one.metric} {one.statistic} ({one.relative:+.1%})")
+        change = " to ".join(write_value(one.metric, value) for value in (one.control_value, one.variant_value))
+        found.append(f"{one.variant} breaks the guardrail {one.metric} {one.statistic} ({change})")
     return found

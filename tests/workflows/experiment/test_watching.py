@@ -1,0 +1,162 @@
+"""Looks at an experiment: what stops it, what does not, and how often they are wrong."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import perfkit
+from perfkit.config.experiment_plan import ExperimentPlan
+from perfkit.config.experiments import Experiment, Variant
+from perfkit.config.settings import Settings
+from perfkit.stats.experiments.sample_ratio import sample_ratio
+from perfkit.workflows.experiment.concluding import conclude, promotion_problems
+from perfkit.workflows.experiment.following import Followed, follow
+from perfkit.workflows.experiment.planned import Planned
+from perfkit.workflows.experiment.recorded import Recorded
+from perfkit.workflows.experiment.reporting import Analysis, build_report
+from perfkit.workflows.experiment.watching import may_stop, watch, watched
+
+START = datetime.datetime(2026, 11, 20, 8, tzinfo=datetime.UTC)
+FILE = """
+[pools.ml]
+[experiments.x]
+pools = ["ml"]
+[experiments.x.variants.A]
+share = 0.5
+[experiments.x.variants.B]
+share = 0.5
+override = "uds"
+"""
+
+
+def put_traffic(
+    folder: Path, *, effect: float = 0.0, failing: float = 0.0, split: Sequence[int] = (150, 150), each: int = 10
+) -> None:
+    """Transfers of two variants straight into a lake: two days of them."""
+    chance = np.random.default_rng(3)
+    sessions = sum(split)
+    variant = np.repeat(["A", "B"], split)
+    session = np.tile(np.arange(sessions), each)
+    in_b = variant[session] == "B"
+    latency = chance.lognormal(13, 0.25, sessions)[session] * chance.lognormal(0, 0.4, session.size)
+    ok = ~(in_b & (chance.random(session.size) < failing))
+    seconds = np.sort(chance.random(session.size)) * 2 * 86_400
+    table = pa.table(
+        {
+            "source": ["service"] * session.size,
+            "observed_at": pa.array([START + datetime.timedelta(seconds=one) for one in seconds]),
+            "method": ["uds"] * session.size,
+            "payload_bytes": [4096] * session.size,
+            "latency_ns": (latency * np.where(in_b, 1 + effect, 1)).astype("int64"),
+            "ok": ok,
+            "session": [f"user-{number}" for number in session],
+            "experiment": ["x"] * session.size,
+            "variant": variant[session],
+            "pool": ["ml"] * session.size,
+        }
+    )
+    perfkit.open_lake(folder / "data/lake").append_transfers(table)
+    (folder / "perfkit.toml").write_text(FILE)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_broken_guardrail_and_a_wrong_split_say_stop_and_forbid_a_promotion(here: Path) -> None:
+    put_traffic(here, effect=-0.3, failing=0.2, split=(230, 130))
+    seen = watch("x")
+    assert seen.advice == "stop"
+    assert str(seen).splitlines()[0] == "Experiment x: STOP"
+    assert "not split as planned" in seen.problems[0]
+    assert seen.verdict == "inconclusive", "no effect can be believed where sessions get lost"
+    done = conclude("x")
+    assert not done.refused, "there is nothing to wait for"
+    assert done.recommended == "A"
+    assert "find where sessions get lost" in done.recommendation
+    assert "not split as planned" in promotion_problems(done.report, "B")[0]
+
+
+def test_an_open_experiment_says_how_long_it_takes(here: Path) -> None:
+    put_traffic(here)
+    seen = watch("x")
+    assert seen.advice == "wait"
+    assert seen.days == pytest.approx(2, abs=0.01)
+    assert seen.days_left > seen.days
+    assert "still missing" in seen.sentence
+    assert seen.report.over_time[0].decided is None
+    ats = [look.at for look in seen.report.over_time[0].looks]
+    assert len(ats) == 12
+    assert all(at is not None and at.tzinfo is not None for at in ats)
+
+
+def test_sessions_that_were_assigned_and_not_measured_are_missed(here: Path) -> None:
+    """A variant that makes sessions fail before they send looks well among those that sent."""
+    put_traffic(here)
+    found = follow("x")
+    ratio = sample_ratio({"A": 150, "B": 260}, {"A": 0.5, "B": 0.5})
+    report = build_report(found.recorded.rows, found.planned.analysis(), name="x")
+    lost = watched(Followed(found.planned, found.recorded, _with_exposure(report, ratio), found.observations))
+    assert lost.advice == "stop"
+    assert "the sessions that were assigned (A 150, B 260)" in lost.problems[0]
+
+
+def _with_exposure(report: Any, ratio: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(report, exposure=ratio)
+
+
+def test_looking_fifty_times_stops_hardly_ever_where_nothing_changed() -> None:
+    """At most 5 % in the long run; of 14 experiments 4 or more is as unlikely as 1 in 200 then."""
+    stopped = 0
+    for seed in range(14):
+        chance = np.random.default_rng(seed)
+        session = np.repeat(np.arange(200), 8)
+        rows = {
+            "session": session,
+            "variant": np.where(chance.random(200) < 0.5, "A", "B")[session],
+            "latency_ns": chance.lognormal(13, 0.25, 200)[session] * chance.lognormal(0, 0.5, session.size),
+            "at": np.datetime64(START.replace(tzinfo=None)) + np.sort(chance.integers(0, 10**6, session.size)),
+        }
+        report = build_report(rows, Analysis({"latency_ns": ("mean",)}, time="at", looks=50), name="nothing")
+        stopped += report.over_time[0].decided is not None
+    assert stopped < 4
+
+
+def test_a_plain_change_stops_early() -> None:
+    chance = np.random.default_rng(0)
+    session = np.repeat(np.arange(600), 10)
+    is_b = chance.random(600) < 0.5
+    latency = chance.lognormal(13, 0.25, 600)[session] * chance.lognormal(0, 0.5, session.size)
+    rows = {
+        "session": session,
+        "variant": np.where(is_b, "B", "A")[session],
+        "latency_ns": latency * np.where(is_b[session], 1.25, 1.0),
+    }
+    report = build_report(rows, Analysis({"latency_ns": ("mean",)}, looks=20), name="slower")
+    decided = report.over_time[0].decided
+    assert decided is not None
+    assert decided.units < 400
+    assert may_stop(report.result.primary).verdict == "worse"
+
+
+def test_a_plan_shapes_the_analysis() -> None:
+    experiment = Experiment("x", (Variant("old", 0.2), Variant("new", 0.1)))
+    plan = ExperimentPlan("x", metrics={"cpu_sender_ns": ("ratio",)}, margin=0.02, inference="fixed")
+    text = "[experiments.x.variants.old]\nshare = 0.2\n[experiments.x.variants.new]\nshare = 0.1\n"
+    planned = Planned("x", Path("perfkit.toml"), Settings(experiments=(experiment,)), text, experiment, plan, True, {})
+    analysis = planned.analysis()
+    assert analysis.shares == pytest.approx({"old": 2 / 3, "new": 1 / 3})
+    assert (analysis.control, analysis.primary) == ("old", ("cpu_sender_ns", "ratio"))
+    assert (analysis.margin, analysis.inference) == (0.02, "fixed")
+    assert Recorded(pa.table({}), {}).days == 0
