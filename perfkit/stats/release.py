@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from perfkit.errors import InputError
 from perfkit.stats.corrections import holm
@@ -48,8 +48,8 @@ class Slowdown:
 
     Args:
         name: ``overall``, or the group.
-        value: candidate / baseline - 1.
-        low: lower bound of its 90 % interval; -1 where nothing is known about how launches differ.
+        value: candidate / baseline - 1; NaN where nothing is known about how launches differ.
+        low: lower bound of its 90 % interval; -1 where nothing is known.
         high: upper bound of its 90 % interval; infinite where nothing is known.
         standard_error: of the logarithm of candidate / baseline; NaN where nothing is known.
         freedom: degrees of freedom behind it.
@@ -208,14 +208,14 @@ class _Rule:
 
     def detectable(self, scale: float, freedom: float, level: float) -> float:
         """The true slow-down that is both significant and above the tolerance nine times in ten."""
-        by_chance = float(stats.t.isf(1 - _POWER, freedom))
-        needed = max(float(stats.t.isf(level, freedom)) * scale, math.log1p(self.tolerance))
-        return math.expm1(needed + by_chance * scale)
+        by_chance, significant = -special.stdtrit(freedom, [1 - _POWER, level])
+        needed = max(significant * scale, math.log1p(self.tolerance))
+        return float(np.expm1(needed + by_chance * scale))
 
 
-def _unknown(name: str, value: float, launches: tuple[int, int], level: float) -> Slowdown:
+def _unknown(name: str, launches: tuple[int, int], level: float) -> Slowdown:
     nan = math.nan
-    return Slowdown(name, value, -1.0, math.inf, nan, nan, nan, nan, level, launches, math.inf, INCONCLUSIVE)
+    return Slowdown(name, nan, -1.0, math.inf, nan, nan, nan, nan, level, launches, math.inf, INCONCLUSIVE)
 
 
 # --- over all groups --------------------------------------------------------------------------------------------------
@@ -236,9 +236,9 @@ class _Posterior:
 
     def bound(self, probability: float) -> float:
         """The difference that the true one is below with a probability."""
-        reach = float(stats.t.isf(min(probability, 1 - probability), self.freedom) * self.scales.max()) + _ROUNDING
+        reach = float(-special.stdtrit(self.freedom, min(probability, 1 - probability)) * self.scales.max()) + _ROUNDING
         low, high = self.difference - reach, self.difference + reach
-        return float(optimize.brentq(lambda bound: self.below(bound) - probability, low, high))
+        return float(optimize.brentq(lambda bound: self.below(bound) - probability, low, high, xtol=1e-9))
 
     @property
     def scale(self) -> float:
@@ -250,7 +250,7 @@ def _overall(sides: tuple[Floats, Floats], known: npt.NDArray[np.bool_], rule: _
     first, second = (side[known] for side in sides)
     if not known.any():
         launches = tuple(int(np.isfinite(side).any(axis=0).sum()) for side in sides)
-        return _unknown("overall", math.nan, (launches[0], launches[1]), rule.level), math.nan
+        return _unknown("overall", (launches[0], launches[1]), rule.level), math.nan
     if np.isnan(first).any() or np.isnan(second).any():  # a launch without some groups: only whole launches compare
         first, second = _launch_means(first, second)
     posterior, shared = _posterior(first, second)
@@ -325,33 +325,44 @@ def _freedom(of_groups: Floats, each: float) -> float:
 def _groups(
     names: list[str], sides: tuple[Floats, Floats], known: npt.NDArray[np.bool_], rule: _Rule
 ) -> tuple[Slowdown, ...]:
-    counts = [np.isfinite(side).sum(axis=1) for side in sides]
-    values, p_values = np.full(len(names), np.nan), np.full(len(names), np.nan)
-    scales, freedom = values.copy(), values.copy()
-    first, second = (side[known] for side in sides)
+    counts = np.array([np.isfinite(side).sum(axis=1) for side in sides])
+    difference, error, freedom = (np.full(len(names), np.nan) for _ in range(3))
     if known.any():
-        values[known] = np.nanmean(second, axis=1) - np.nanmean(first, axis=1)
-        each = (counts[0] + counts[1] - 2)[known].astype(float)
+        first, second = (side[known] for side in sides)
+        difference[known] = np.nanmean(second, axis=1) - np.nanmean(first, axis=1)
+        each = counts[:, known].sum(axis=0) - 2.0
         squares = sum(np.nansum((side - np.nanmean(side, axis=1)[:, None]) ** 2, axis=1) for side in (first, second))
         variances, freedom[known] = _moderated(np.asarray(squares) / each, each)
-        scales[known] = np.sqrt(variances * (1 / counts[0] + 1 / counts[1])[known])
-        p_values[known] = stats.t.sf(values[known] / scales[known], freedom[known])
-    adjusted, tail = holm(p_values), (1 + INTERVAL_CONFIDENCE) / 2
-    found = []
-    for index, name in enumerate(names):
-        launches = int(counts[0][index]), int(counts[1][index])
-        if not known[index]:
-            found.append(_unknown(name, _change(sides[0][index], sides[1][index]), launches, rule.level))
-            continue
-        reach = stats.t.ppf(tail, freedom[index]) * scales[index]
-        error, degrees = float(scales[index]), float(freedom[index])
-        value, low, high = np.expm1(values[index] + np.array([0.0, -reach, reach])).tolist()
-        detectable = rule.detectable(error, degrees, rule.level / int(known.sum()))
-        p_slower, p_adjusted = float(p_values[index]), float(adjusted[index])
-        verdict = rule.verdict(value, high, p_adjusted)
-        figures = (value, low, high, error, degrees, p_slower, p_adjusted, rule.level)
-        found.append(Slowdown(name, *figures, launches, detectable, verdict))
-    return tuple(found)
+        error[known] = np.sqrt(variances * (1 / counts[:, known]).sum(axis=0))
+    p_slower = special.stdtr(freedom, -difference / error)
+    return tuple(
+        _group(name, rule, figures, (int(before), int(after)), rule.level / max(int(known.sum()), 1))
+        for name, *figures, before, after in zip(
+            names, difference, error, freedom, p_slower, holm(p_slower), *counts, strict=True
+        )
+    )
+
+
+def _group(name: str, rule: _Rule, figures: list[float], launches: tuple[int, int], strictest: float) -> Slowdown:
+    difference, error, freedom, p_slower, p_adjusted = map(float, figures)
+    if math.isnan(difference):
+        return _unknown(name, launches, rule.level)
+    reach = -special.stdtrit(freedom, _TAILS[0]) * error
+    value, low, high = np.expm1([difference, difference - reach, difference + reach]).tolist()
+    return Slowdown(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        standard_error=error,
+        freedom=freedom,
+        p_slower=p_slower,
+        p_adjusted=p_adjusted,
+        level=rule.level,
+        launches=launches,
+        detectable=rule.detectable(error, freedom, strictest),
+        verdict=rule.verdict(value, high, p_adjusted),
+    )
 
 
 def _moderated(variances: Floats, freedom: Floats) -> tuple[Floats, Floats]:
@@ -366,17 +377,11 @@ def _moderated(variances: Floats, freedom: Floats) -> tuple[Floats, Floats]:
     if floor.size < _FEWEST_TO_MODERATE:
         return floor, freedom
     logs = np.log(floor) - special.digamma(freedom / 2) + np.log(freedom / 2)
-    spread = float(logs.var(ddof=1) - special.polygamma(1, freedom / 2).mean())
+    spread = float(logs.var(ddof=1) - special.zeta(2, freedom / 2).mean())
     prior = np.minimum(2 * _trigamma_inverse(spread) if spread > 0 else math.inf, others)
     usual = np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2))
     return (prior * usual + freedom * floor) / (prior + freedom), prior + freedom
 
 
 def _trigamma_inverse(value: float) -> float:
-    return float(optimize.brentq(lambda x: special.polygamma(1, x) - value, 1e-6, 1e9))
-
-
-def _change(before: Floats, after: Floats) -> float:
-    """The change where that is all that is known."""
-    both = np.isfinite(before).any() and np.isfinite(after).any()
-    return float(np.expm1(np.nanmean(after) - np.nanmean(before))) if both else math.nan
+    return float(optimize.brentq(lambda x: special.zeta(2, x) - value, 1e-6, 1e9))  # trigamma is Hurwitz' zeta at 2
