@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from perfkit.learn import fit as fit
     from perfkit.stats.change_points import change_points as change_points
     from perfkit.stats.experiments import ab as ab
+    from perfkit.stats.experiments.self_check import ab_self_check as ab_self_check
+    from perfkit.stats.experiments.switchback import switchback as switchback
+    from perfkit.stats.experiments.switchback import switchback_schedule as switchback_schedule
     from perfkit.tables import ResultTable as ResultTable
     from perfkit.transfer.registry import method as method
     from perfkit.workflows.analyse import analyse as analyse
@@ -115,6 +118,7 @@ _HOMES = {
     "ResultTable": "perfkit.tables",
     "Server": "perfkit.channel",
     "ab": "perfkit.stats.experiments",
+    "ab_self_check": "perfkit.stats.experiments.self_check",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
     "change_points": "perfkit.stats.change_points",
@@ -146,6 +150,8 @@ _HOMES = {
     "runs": "perfkit.workflows.runs",
     "serve": "perfkit.channel",
     "slos": "perfkit.workflows.slos",
+    "switchback": "perfkit.stats.experiments.switchback",
+    "switchback_schedule": "perfkit.stats.experiments.switchback",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
 }
 

@@ -45,6 +45,7 @@ NAMES = [
     "UnitError",
     "UnknownNameError",
     "ab",
+    "ab_self_check",
     "analyse",
     "bench",
     "change_points",
@@ -76,6 +77,8 @@ NAMES = [
     "runs",
     "serve",
     "slos",
+    "switchback",
+    "switchback_schedule",
 ]
 
 

@@ -47,6 +47,8 @@ EXPERIMENT = {
 
 HISTORY = {"build": list(range(60)), "ms": [100.0, 101.0, 99.0, 100.5] * 10 + [120.0, 121.0, 119.0, 120.5] * 5}
 
+TURNS = perfkit.switchback_schedule(8, 50)
+
 WIDE = ("diagnose", "record", "verdict")
 """Results with a sentence, or a command to copy, in one line."""
 
@@ -77,6 +79,9 @@ def results(
     lake, thresholds = project / "lake", project / "thresholds.toml"
     made = {
         "ab": perfkit.ab(EXPERIMENT),
+        "ab_self_check": perfkit.ab_self_check(EXPERIMENT, runs=3),
+        "switchback": perfkit.switchback({**EXPERIMENT, "observed_at": np.arange(800)}, TURNS, variant=None),
+        "switchback_schedule": TURNS,
         "analyse": analysis,
         "bench": bench_result(observations),
         "regressions": perfkit.regressions(HISTORY, index="build", value="ms"),

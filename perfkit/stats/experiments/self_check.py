@@ -23,7 +23,7 @@ from perfkit.stats.experiments.question import Metrics, named_metrics
 from perfkit.stats.experiments.units import Columns, code_labels, numbers
 from perfkit.tables import ResultTable, plural
 
-__all__ = ["RejectionRate", "SelfCheck", "self_check"]
+__all__ = ["RejectionRate", "SelfCheck", "ab_self_check"]
 
 _TOLERANCE = 0.2
 """A rate from 4 to 6 % is what a good test at 5 % has on real data."""
@@ -169,7 +169,7 @@ class SelfCheck:
         return self.to_table().to_text()
 
 
-def self_check(
+def ab_self_check(
     frame: Any,
     *,
     unit: str = "session",
@@ -205,9 +205,9 @@ def self_check(
     >>> session = np.repeat(np.arange(100), 20)
     >>> latency_ns = 1e6 * rng.lognormal(0, 0.25, 100)[session] * rng.lognormal(0, 0.5, session.size)
     >>> frame = {"session": session, "request": np.arange(session.size), "latency_ns": latency_ns}
-    >>> self_check(frame, metrics={"latency_ns": ["mean"]}, runs=100).verdict
+    >>> ab_self_check(frame, metrics={"latency_ns": ["mean"]}, runs=100).verdict
     'as promised'
-    >>> self_check(frame, unit="request", by="session", metrics={"latency_ns": ["mean"]}, runs=100).verdict
+    >>> ab_self_check(frame, unit="request", by="session", metrics={"latency_ns": ["mean"]}, runs=100).verdict
     'too many'
     """
     if not (isinstance(runs, int) and runs >= 1):

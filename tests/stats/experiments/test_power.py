@@ -102,9 +102,9 @@ def test_independent_rows_have_a_design_effect_of_one() -> None:
 def test_power_is_the_share_of_simulated_experiments_that_find_the_change(statistic: str) -> None:
     expected = power(pilot(rows(1, 4000), statistic=statistic), 150, 0.12)
     metrics = {"latency_ns": [statistic]}
-    found = [perfkit.ab(rows(seed, 150, change=0.12), metrics=metrics).effects[0].p_value for seed in range(2, 402)]
+    found = [perfkit.ab(rows(seed, 150, change=0.12), metrics=metrics).effects[0].p_value for seed in range(2, 252)]
     assert 0.3 < expected < 0.95
-    assert float(np.mean(np.array(found) <= 0.05)) == pytest.approx(expected, abs=0.08)
+    assert float(np.mean(np.array(found) <= 0.05)) == pytest.approx(expected, abs=0.1)
 
 
 def test_an_experiment_says_what_a_longer_one_would_find() -> None:

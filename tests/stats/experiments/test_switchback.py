@@ -83,10 +83,10 @@ def test_the_interval_holds_what_the_test_does_not_reject() -> None:
 
 
 def test_a_drifting_host_is_rejected_as_often_as_promised_and_intervals_hold_the_truth() -> None:
-    found = [compare(seed, effect=0.1) for seed in range(300)]
+    found = [compare(seed, effect=0.1) for seed in range(200)]
     held = np.mean([one.interval[0] <= 0.1 <= one.interval[1] for one in found])
-    assert held == pytest.approx(0.95, abs=0.035)
-    assert np.mean([compare(seed).p_value <= 0.05 for seed in range(1000, 1300)]) == pytest.approx(0.05, abs=0.035)
+    assert held == pytest.approx(0.95, abs=0.045)
+    assert np.mean([compare(seed).p_value <= 0.05 for seed in range(1000, 1200)]) == pytest.approx(0.05, abs=0.045)
     assert np.mean([one.verdict == "worse" for one in found]) > 0.9
     assert np.mean([one.drift for one in found]) == pytest.approx(0.02, abs=0.005)
 
