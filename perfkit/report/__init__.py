@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perfkit.report.charts import comparison_chart as comparison_chart
     from perfkit.report.charts import crossover_chart as crossover_chart
+    from perfkit.report.charts import effects_chart as effects_chart
     from perfkit.report.charts import latency_chart as latency_chart
+    from perfkit.report.charts import looks_chart as looks_chart
+    from perfkit.report.charts import power_chart as power_chart
     from perfkit.report.charts import profile_chart as profile_chart
     from perfkit.report.charts import ranges_chart as ranges_chart
     from perfkit.report.charts import ratios_chart as ratios_chart
     from perfkit.report.charts import regret_chart as regret_chart
+    from perfkit.report.charts import sample_ratio_chart as sample_ratio_chart
+    from perfkit.report.charts import shifts_chart as shifts_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
     from perfkit.report.notebook.addresses import temporary_address as temporary_address
@@ -26,6 +31,12 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.analysis_verdicts import relations_verdict as relations_verdict
     from perfkit.report.notebook.analysis_verdicts import stages_verdict as stages_verdict
     from perfkit.report.notebook.analysis_verdicts import tails_verdict as tails_verdict
+    from perfkit.report.notebook.experiment_verdicts import ab_verdict as ab_verdict
+    from perfkit.report.notebook.experiment_verdicts import effects_verdict as effects_verdict
+    from perfkit.report.notebook.experiment_verdicts import looks_verdict as looks_verdict
+    from perfkit.report.notebook.experiment_verdicts import power_verdict as power_verdict
+    from perfkit.report.notebook.experiment_verdicts import sample_ratio_verdict as sample_ratio_verdict
+    from perfkit.report.notebook.experiment_verdicts import shifts_verdict as shifts_verdict
     from perfkit.report.notebook.headlines import headlines as headlines
     from perfkit.report.notebook.headlines import record_headlines as record_headlines
     from perfkit.report.notebook.lake_versions import open_recorded as open_recorded
@@ -59,6 +70,7 @@ _HOMES = {
     "NotebookResult": "results",
     "PipelineResult": "results",
     "Verdict": "notebook.verdicts",
+    "ab_verdict": "notebook.experiment_verdicts",
     "analysis_verdict": "notebook.analysis_verdicts",
     "benchmark_verdict": "notebook.verdicts",
     "channel_verdict": "notebook.service_verdicts",
@@ -71,6 +83,8 @@ _HOMES = {
     "diagnosis_verdict": "notebook.service_verdicts",
     "dominance_verdict": "notebook.analysis_verdicts",
     "drain_verdict": "notebook.service_verdicts",
+    "effects_chart": "charts",
+    "effects_verdict": "notebook.experiment_verdicts",
     "explore_latency": "widgets",
     "explore_profile": "widgets",
     "explore_stages": "widgets",
@@ -78,7 +92,11 @@ _HOMES = {
     "fastest_verdict": "notebook.sends_verdicts",
     "headlines": "notebook.headlines",
     "latency_chart": "charts",
+    "looks_chart": "charts",
+    "looks_verdict": "notebook.experiment_verdicts",
     "open_recorded": "notebook.lake_versions",
+    "power_chart": "charts",
+    "power_verdict": "notebook.experiment_verdicts",
     "prepare_notebook": "notebook.rendering",
     "profile_chart": "charts",
     "profile_verdict": "notebook.analysis_verdicts",
@@ -95,7 +113,11 @@ _HOMES = {
     "relations_verdict": "notebook.analysis_verdicts",
     "replay_verdict": "notebook.verdicts",
     "run_pipeline": "running.runner",
+    "sample_ratio_chart": "charts",
+    "sample_ratio_verdict": "notebook.experiment_verdicts",
     "settings_verdict": "notebook.verdicts",
+    "shifts_chart": "charts",
+    "shifts_verdict": "notebook.experiment_verdicts",
     "stages_chart": "charts",
     "stages_verdict": "notebook.analysis_verdicts",
     "tails_chart": "charts",

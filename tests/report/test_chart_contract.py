@@ -29,6 +29,8 @@ from perfkit.workflows.analyse import analyse
 from perfkit.workflows.analyse_percentiles import Profile
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.comparison import Comparison
+from perfkit.workflows.experiment.following import experiment_report
+from perfkit.workflows.experiment.report import ExperimentReport
 from perfkit.workflows.replay_result import ReplayResult
 
 EDGE = Crossover(100_000.0, 80_000.0, 130_000.0, "uds", "shm_pool")
@@ -42,17 +44,24 @@ def shifted(observations: pa.Table) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def full(observations: pa.Table, fitted: Fit, analysis: Analysis, replay_of: ReplayOf) -> Mapping[str, alt.LayerChart]:
+def full(
+    observations: pa.Table, fitted: Fit, analysis: Analysis, replay_of: ReplayOf, experiment: ExperimentReport
+) -> Mapping[str, alt.LayerChart]:
     """Every chart with plenty to draw, by the name of its function."""
     comparison = perfkit.compare(observations, shifted(observations))
     return {
         "comparison_chart": charts.comparison_chart(comparison),
         "crossover_chart": charts.crossover_chart(observations, fitted.curves, EDGE),
+        "effects_chart": charts.effects_chart(experiment.result),
         "latency_chart": charts.latency_chart(observations, fitted.curves),
+        "looks_chart": charts.looks_chart(experiment),
+        "power_chart": charts.power_chart(experiment),
         "profile_chart": charts.profile_chart(analysis.profiles["size"]),
         "ranges_chart": charts.ranges_chart(fitted.curves),
         "ratios_chart": charts.ratios_chart({"grpc_vs_uds": Estimate(12, 10, 15, 30, 3)}),
         "regret_chart": charts.regret_chart(replay_of(("tuned", "best_static", "always:uds"))),
+        "sample_ratio_chart": charts.sample_ratio_chart(experiment),
+        "shifts_chart": charts.shifts_chart(experiment),
         "stages_chart": charts.stages_chart(analysis.stages_at()),
         "tails_chart": charts.tails_chart(analysis.percentiles),
     }
@@ -61,6 +70,13 @@ def full(observations: pa.Table, fitted: Fit, analysis: Analysis, replay_of: Rep
 def no_comparison(observations: pa.Table) -> Comparison:
     compared = perfkit.compare(observations, observations)
     return dataclasses.replace(compared, scenarios=(), controls=())
+
+
+def little_known(sessions: int) -> ExperimentReport:
+    """An experiment of that many sessions with one transfer each."""
+    variant = np.where(np.arange(sessions) % 2, "B", "A")
+    frame = {"session": np.arange(sessions), "variant": variant, "latency_ns": 1e6 + np.arange(sessions)}
+    return experiment_report(frame)
 
 
 def meagre(observations: pa.Table, replay_of: ReplayOf) -> Iterator[tuple[str, alt.LayerChart]]:
@@ -92,6 +108,10 @@ def meagre(observations: pa.Table, replay_of: ReplayOf) -> Iterator[tuple[str, a
     yield "regret_chart", charts.regret_chart(dataclasses.replace(replay_of(("tuned",)), settings={}))
     yield "regret_chart", charts.regret_chart(replay_of(("tuned", "always:uds")))
     yield "comparison_chart", charts.comparison_chart(no_comparison(observations))
+    for known in (little_known(2), little_known(8)):
+        yield "effects_chart", charts.effects_chart(known.result)
+        for name in ("looks_chart", "power_chart", "sample_ratio_chart", "shifts_chart"):
+            yield name, getattr(charts, name)(known)
 
 
 def found(plain: Any, wanted: Callable[[str, Any], bool]) -> Iterator[Any]:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from perfkit.report.charts.changes import comparison_chart
 from perfkit.report.charts.crossovers import crossover_chart, crossovers
+from perfkit.report.charts.effects import effects_chart
 from perfkit.report.charts.latency import latency_chart
+from perfkit.report.charts.looks import looks_chart
+from perfkit.report.charts.powers import power_chart
 from perfkit.report.charts.profile import profile_chart
 from perfkit.report.charts.ranges import ranges_chart
 from perfkit.report.charts.ratios import ratios_chart
 from perfkit.report.charts.regret import regret_chart
+from perfkit.report.charts.shifts import shifts_chart
+from perfkit.report.charts.splits import sample_ratio_chart
 from perfkit.report.charts.stages import stages_chart
 from perfkit.report.charts.tails import tails_chart
 
@@ -20,11 +25,16 @@ __all__ = [
     "comparison_chart",
     "crossover_chart",
     "crossovers",
+    "effects_chart",
     "latency_chart",
+    "looks_chart",
+    "power_chart",
     "profile_chart",
     "ranges_chart",
     "ratios_chart",
     "regret_chart",
+    "sample_ratio_chart",
+    "shifts_chart",
     "stages_chart",
     "tails_chart",
 ]

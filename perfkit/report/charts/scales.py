@@ -1,8 +1,9 @@
-"""Logarithmic axes of bytes and of nanoseconds, labelled the way people read them."""
+"""Axes that several layers share: logarithmic ones of bytes and of nanoseconds, labelled the way people read them."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -12,9 +13,20 @@ import altair as alt
 
 from perfkit.units import format_bytes, format_duration
 
-__all__ = ["LogAxis", "bytes_axis", "duration_axis", "labels_apart", "log_domain", "times_axis"]
+__all__ = [
+    "LinearAxis",
+    "LogAxis",
+    "bytes_axis",
+    "duration_axis",
+    "labels_apart",
+    "log_domain",
+    "time_axis",
+    "times_axis",
+]
 
-_NEAR, _FAR, _VERY_FAR = 0.4, 4.0, 1000.0
+_FAR, _VERY_FAR = 4.0, 1000.0
+_SEVERAL_DAYS, _ONE_NIGHT = 2.0, 0.5
+_STEPS = (0.05, 0.1, 0.2, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +47,25 @@ class LogAxis:
 
     def _scale(self) -> alt.Scale:
         return alt.Scale(type="log", base=self.base, domain=list(self.domain), nice=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearAxis:
+    """A linear axis that several layers share."""
+
+    domain: tuple[float, float]
+    axis: alt.Axis
+
+    def x(self, field: str) -> alt.X:
+        """A field along this axis, from left to right."""
+        return alt.X(field, axis=self.axis, scale=self._scale())
+
+    def y(self, field: str) -> alt.Y:
+        """A field along this axis, from bottom to top."""
+        return alt.Y(field, axis=self.axis, scale=self._scale())
+
+    def _scale(self) -> alt.Scale:
+        return alt.Scale(domain=list(self.domain), nice=False, zero=False)
 
 
 def bytes_axis(domain: tuple[float, float]) -> LogAxis:
@@ -64,13 +95,28 @@ def times_axis(domain: tuple[float, float], title: str) -> LogAxis:
     if high / low > _FAR:
         values: list[float] = [step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)]
     else:
-        step = 0.05 if high - low <= _NEAR else 0.1 if high - low <= 2 * _NEAR else 0.5
+        step = next(one for one in _STEPS if high - low <= 8 * one or one == _STEPS[-1])
         values = [round(count * step, 2) for count in range(1, int(high / step) + 1)]
     shown = [int(value) if value >= 1 and value == int(value) else value for value in values if low <= value <= high]
     if high / low > _VERY_FAR:
         shown = [value for value in shown if math.log10(value).is_integer()]
     axis = alt.Axis(title=title, values=shown, format="~g", labelOverlap="parity", labelSeparation=4)
     return LogAxis(domain, axis, 10)
+
+
+def time_axis(times: Iterable[datetime.datetime]) -> alt.Axis:
+    """An axis of moments, with days where they span several.
+
+    >>> day = datetime.datetime(2026, 11, 1)
+    >>> time_axis([day, day + datetime.timedelta(days=7)]).to_dict()["format"]
+    '%d %b'
+    """
+    moments = list(times)
+    days = (max(moments) - min(moments)) / datetime.timedelta(days=1)
+    if days < _SEVERAL_DAYS:
+        return alt.Axis(format="%d %b %H:%M" if days > _ONE_NIGHT else "%H:%M", labelOverlap=True, tickCount=6)
+    step = alt.TimeIntervalStep(interval="day", step=math.ceil(days / 8))
+    return alt.Axis(format="%d %b", labelOverlap=True, tickCount=step)
 
 
 def _labelled(values: list[int], label: Callable[[float], str], **properties: Any) -> alt.Axis:
