@@ -12,15 +12,16 @@ import numpy.typing as npt
 from perfkit.errors import InputError
 from perfkit.stats.experiments.question import Question
 from perfkit.stats.experiments.result import Excluded
-from perfkit.stats.experiments.units import Arm, Coded, Columns, arm, code_labels, numbers
+from perfkit.stats.experiments.units import Arm, Coded, Columns, arm, code_labels, numbers, sparse_codes
 
 __all__ = ["Sample", "take_sample"]
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _EXAMPLES = 3
+_MOST_VARIANTS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +30,16 @@ class Sample:
 
     Args:
         columns: the frame.
-        unit: for each row of the frame the code of its unit; -1 where it has none.
-        variant_of: for each unit the position of its variant in `variants`; -1 where it was in several or none.
+        unit: for each row of the frame the code of its unit.
+        row_variant: for each row the position of its variant in `variants`; -1 where the row does not count.
+        variant_of: for each unit the position of its variant; -1 where it was in several, or there is no such unit.
         variants: names, the control first.
         excluded: what was left out, without the invalid values.
     """
 
     columns: Columns
     unit: Ints
+    row_variant: Ints
     variant_of: Ints
     variants: tuple[str, ...]
     excluded: Excluded
@@ -44,13 +47,12 @@ class Sample:
     @property
     def units(self) -> dict[str, int]:
         """Units of each variant."""
-        counts = np.bincount(self.variant_of + 1, minlength=len(self.variants) + 1)[1:]
-        return dict(zip(self.variants, counts.tolist(), strict=True))
+        return {name: int(np.count_nonzero(self.variant_of == code)) for code, name in enumerate(self.variants)}
 
     def unit_means(self, name: str) -> Floats:
         """Of each unit the mean of a column over its rows that have a number there; NaN where none has."""
         values = numbers(self.columns[name], name)
-        counts = (self.unit >= 0) & np.isfinite(values)
+        counts = (self.row_variant >= 0) & np.isfinite(values)
         unit, n = self.unit[counts], self.variant_of.size
         with np.errstate(invalid="ignore"):
             means: Floats = np.bincount(unit, values[counts], n) / np.bincount(unit, minlength=n)
@@ -63,19 +65,15 @@ class Sample:
 
         Args:
             metric: name of its column.
-            within: for each unit whether it counts.
+            within: for each row whether it counts.
             covariate: for each unit what was known of it before; NaN where nothing was.
         """
         values = numbers(self.columns[metric], metric)
-        row_variant = self.variant_of[self.unit]
-        if (self.unit < 0).any():
-            row_variant = np.where(self.unit < 0, -1, row_variant)
-        if within is not None:
-            row_variant = np.where(within[self.unit], row_variant, -1)
-        with np.errstate(invalid="ignore"):
-            valid = (values >= 0) & (values < np.inf)
+        row_variant = self.row_variant if within is None else np.where(within, self.row_variant, -1)
         invalid = 0
-        if not valid.all():
+        if not (values.min() >= 0 and values.max() < np.inf):  # so not if one is missing, either
+            with np.errstate(invalid="ignore"):
+                valid = (values >= 0) & (values < np.inf)
             invalid = int(np.count_nonzero(~valid & (row_variant >= 0)))
             row_variant = np.where(valid, row_variant, -1)
         arms = []
@@ -95,39 +93,67 @@ def take_sample(frame: Any, question: Question) -> Sample:
     columns = Columns(frame)
     for name in question.columns:
         _ = columns[name]
-    units, variants = code_labels(columns[question.unit]), code_labels(columns[question.variant])
+    units, variants = sparse_codes(columns[question.unit]), code_labels(columns[question.variant])
     if not units.codes.size:
         raise InputError("the frame has no rows; an experiment needs observations of at least two variants")
     names = _ordered(variants, question)
-    has_unit, has_variant = units.codes >= 0, variants.codes >= 0
-    both = has_unit & has_variant
-    everything = bool(both.all())
-    unit_rows, variant_rows = (units.codes, variants.codes) if everything else (units.codes[both], variants.codes[both])
-    table = np.bincount(unit_rows * variants.n_labels + variant_rows, minlength=units.n_labels * variants.n_labels)
-    seen_in = table.reshape(units.n_labels, variants.n_labels) > 0
-    how_many = seen_in.sum(axis=1)
-    place = np.array([names.index(name) for name in variants.names], np.int64)
-    variant_of = np.where(how_many == 1, place[seen_in.argmax(axis=1)], -1)
-    mixed = np.flatnonzero(how_many > 1)
+    place = np.array([*(names.index(name) for name in variants.names), -1], np.int8)  # the last one is that of -1
+    row_variant, unit = place[variants.codes], units.codes
+    without_unit, without_variant = 0, int(np.count_nonzero(row_variant < 0)) if variants.codes.min() < 0 else 0
+    if unit.min() < 0:
+        lacking = unit < 0
+        without_unit, without_variant = int(lacking.sum()), int(np.count_nonzero(~lacking & (row_variant < 0)))
+        row_variant = np.where(lacking, np.int8(-1), row_variant)
+        unit = np.where(lacking, 0, unit)
+    variant_of = np.full(units.n_labels, -1, np.int8)
+    if without_unit or without_variant:
+        counts = row_variant >= 0
+        variant_of[unit[counts]] = row_variant[counts]
+    else:
+        variant_of[unit] = row_variant
+    row_variant, mixed, rows_mixed = _without_mixed(unit, row_variant, variant_of)
     excluded = Excluded(
         units_in_several_variants=mixed.size,
-        rows_of_those=int(table.reshape(seen_in.shape)[mixed].sum()),
-        rows_without_unit=int(np.count_nonzero(~has_unit)),
-        rows_without_variant=int(np.count_nonzero(has_unit & ~has_variant)),
+        rows_of_those=rows_mixed,
+        rows_without_unit=without_unit,
+        rows_without_variant=without_variant,
         examples=tuple(units.name(int(code)) for code in mixed[:_EXAMPLES]),
     )
-    unit = units.codes if everything else np.where(both, units.codes, -1)
-    return Sample(columns, unit, variant_of, names, excluded)
+    return Sample(columns, unit, row_variant, variant_of, names, excluded)
+
+
+def _without_mixed(unit: Ints, row_variant: Ints, variant_of: Ints) -> tuple[Ints, Ints, int]:
+    """Takes units that were in several variants out of `variant_of`: the rows that are left, those units, their rows.
+
+    Each unit has the variant of the last of its rows so far: one of another tells that it was in several.
+    """
+    differs = variant_of[unit] != row_variant
+    differs &= row_variant >= 0
+    if not differs.any():
+        return row_variant, np.zeros(0, np.int64), 0
+    mixed = np.unique(unit[differs])
+    variant_of[mixed] = -1
+    left_out = (variant_of[unit] < 0) & (row_variant >= 0)
+    return np.where(left_out, np.int8(-1), row_variant), mixed, int(left_out.sum())
 
 
 def _ordered(variants: Coded, question: Question) -> tuple[str, ...]:
     """Names of the variants, the control first."""
+    if variants.n_labels > _MOST_VARIANTS:
+        raise InputError(
+            f"column {question.variant!r} has {variants.n_labels} values, and at most {_MOST_VARIANTS} variants are "
+            "compared; name the column that holds the variant"
+        )
     seen = sorted(variants.names)
     if question.control not in seen:
         there = ", ".join(seen) or "none"
         raise InputError(f"no row has {question.variant} == {question.control!r} (the control); there are: {there}")
-    planned = [name for name in sorted(question.shares or ()) if name not in seen]
-    others = [name for name in (*seen, *planned) if name != question.control]
+    missing = [name for name in (question.shares or ()) if name not in seen]
+    if missing:
+        raise InputError(
+            f"no row has {question.variant} == {missing[0]!r}, which shares names; there are: {', '.join(seen)}"
+        )
+    others = [name for name in seen if name != question.control]
     if not others:
         raise InputError(
             f"every row has {question.variant} == {question.control!r}; an experiment needs rows of another variant"

@@ -27,13 +27,19 @@ import pyarrow.compute as pc
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.stats.tabular import to_arrow
 
-__all__ = ["Arm", "Coded", "Columns", "arm", "code_labels", "numbers"]
+__all__ = ["Arm", "Coded", "Columns", "arm", "code_labels", "numbers", "sparse_codes"]
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
 
 _DENSE = 4
-"""Whole numbers that span at most this many times their count are coded by counting, others by hashing."""
+"""Whole numbers that span at most this many times their count are codes already; others are hashed."""
+_FEW = 100
+"""Labels that fit into one byte."""
+_CHARACTER = 4
+"""Bytes of a character of NumPy's text."""
+_CHUNK = 2**15
+"""Rows that are hashed at a time, so that they stay in the cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +109,8 @@ class Coded:
     """A column of labels as whole numbers.
 
     Args:
-        codes: for each row the position of its label; -1 where it has none.
-        n_labels: how many labels there are.
+        codes: for each row the code of its label, from 0 to `n_labels` - 1; -1 where it has none.
+        n_labels: how many labels there are (of sparse codes, room for them).
         name: gives the label of a code.
     """
 
@@ -114,7 +120,7 @@ class Coded:
 
     @property
     def names(self) -> list[str]:
-        """All labels; only for columns with few."""
+        """All labels; only for columns with few, and not for sparse codes."""
         return [self.name(code) for code in range(self.n_labels)]
 
 
@@ -144,31 +150,64 @@ def code_labels(column: Any) -> Coded:
     >>> coded.codes.tolist(), coded.names
     ([1, 0, 1], ['A', 'B'])
     """
+    sparse = sparse_codes(column)
+    labelled = sparse.codes[sparse.codes >= 0] if sparse.codes.size and sparse.codes.min() < 0 else sparse.codes
+    seen = np.flatnonzero(np.bincount(labelled, minlength=sparse.n_labels))
+    if seen.size == sparse.n_labels:
+        return sparse
+    places = np.full(sparse.n_labels + 1, -1)  # one more, where -1 finds -1
+    places[seen] = np.arange(seen.size)
+    return Coded(places[sparse.codes], seen.size, lambda code: sparse.name(int(seen[code])))
+
+
+def sparse_codes(column: Any) -> Coded:
+    """As `code_labels`, faster; not every code from 0 to `n_labels` - 1 need be taken."""
     if isinstance(column, np.ndarray):
-        if column.dtype.kind in "iub":
-            coded = _code_integers(column.view(np.uint8) if column.dtype.kind == "b" else column, str)
-            if coded is not None:
-                return coded
-        elif column.dtype.kind == "U" and column.dtype.itemsize == 4:
+        kind, size = column.dtype.kind, column.dtype.itemsize
+        if kind == "b":
+            return Coded(column.astype(np.int8), 2, lambda code: str(bool(code)))
+        coded = None
+        if kind in "iu":
+            coded = _code_integers(column, str)
+        elif kind == "U" and size == _CHARACTER:
             coded = _code_integers(np.ascontiguousarray(column).view(np.uint32), lambda code: chr(code) if code else "")
-            if coded is not None:
-                return coded
+        if coded is not None:
+            return coded
+        if kind == "U" and size > _CHARACTER:
+            return _code_text(column)
     return _code_any(column)
 
 
 def _code_integers(column: npt.NDArray[Any], name: Callable[[int], str]) -> Coded | None:
+    """Codes of whole numbers that lie close together: their distance from the smallest."""
     if not column.size:
         return Coded(np.zeros(0, np.int64), 0, str)
     low, high = int(column.min()), int(column.max())
-    if high - low > _DENSE * column.size + 1024:
+    room = high - low + 1
+    if room > _DENSE * column.size + 1024:
         return None
-    offset = column.astype(np.int64) - low
-    seen = np.flatnonzero(np.bincount(offset))
-    if seen.size <= high - low:
-        places = np.zeros(high - low + 1, np.int64)
-        places[seen] = np.arange(seen.size)
-        offset = places[offset]
-    return Coded(offset, seen.size, lambda code: name(int(seen[code]) + low))
+    if low >= 0 and high <= _DENSE * column.size:
+        low, room = (0, high + 1) if room > _FEW else (low, room)
+    wide = column.astype(np.int64, copy=False) if column.dtype.kind == "i" else column  # narrow ones could overflow
+    codes = wide - wide.dtype.type(low) if low else wide
+    small = np.int8 if room <= _FEW else np.int64
+    return Coded(codes.astype(small, copy=False), room, lambda code: name(int(code) + low))
+
+
+def _code_text(column: npt.NDArray[np.str_]) -> Coded:
+    """Codes of NumPy text by a hash of 64 bits: that two of a million labels share one has a chance of 1e-8."""
+    hashes = np.empty(column.size, np.uint64)
+    letters = np.ascontiguousarray(column).view(np.uint32).reshape(column.size, -1)
+    for start in range(0, column.size, _CHUNK):
+        part = letters[start : start + _CHUNK]
+        mixed = np.full(part.shape[0], 0x9E3779B97F4A7C15, np.uint64)
+        for place in range(part.shape[1]):
+            mixed ^= part[:, place]
+            mixed *= np.uint64(0xD6E8FEB86659FD93)
+            mixed ^= mixed >> np.uint64(32)
+        hashes[start : start + _CHUNK] = mixed
+    coded = _code_any(hashes)
+    return Coded(coded.codes, coded.n_labels, lambda code: str(column[int(np.argmax(coded.codes == code))]))
 
 
 def _code_any(column: Any) -> Coded:
@@ -176,12 +215,10 @@ def _code_any(column: Any) -> Coded:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     encoded = array if isinstance(array.type, pa.DictionaryType) else pc.dictionary_encode(array)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    indices = encoded.indices
-    codes = pc.fill_null(indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = encoded.indices
     labels = encoded.dictionary
-    return Coded(codes, len(labels), lambda code: str(labels[code].as_py()))
+    filled = pc.fill_null(codes, -1) if codes.null_count else codes
+    return Coded(filled.to_numpy(zero_copy_only=False), len(labels), lambda code: str(labels[int(code)].as_py()))
 
 
 def numbers(column: Any, name: str) -> Floats:
