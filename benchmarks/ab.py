@@ -1,8 +1,8 @@
 """How long an experiment on many rows takes: `python benchmarks/ab.py --json`.
 
-Method. `--rows` made-up requests of `--sessions` sessions (of uneven size, speeds lognormal), in random order. Each case
-runs in a process of its own: it makes the frame, notes the memory that this took, calls `perfkit.ab` once, and gives the
-seconds of the call and the peak of the resident memory of the process, frame included.
+Method. `--rows` made-up requests of `--sessions` sessions (of uneven size, speeds lognormal), in random order. Each
+case runs in a process of its own: it makes the frame, notes the memory that this took, calls `perfkit.ab` once, and
+gives the seconds of the call and the peak of the resident memory of the process, frame included.
 
 * `p99`: the p99 alone, sessions as whole numbers, variants as NumPy text of one character;
 * `all`: mean, p50, p95 and p99 of the same;
