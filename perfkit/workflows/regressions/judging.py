@@ -1,4 +1,4 @@
-"""From series to changes, with allowance for how many series are looked at."""
+"""From series to changes and deviations, with allowance for how many series are looked at."""
 
 from __future__ import annotations
 
@@ -6,80 +6,144 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from perfkit.stats.baselines import ExpectedRange, Newest, expected_range, judge_newest
 from perfkit.stats.change_points import ChangePoint, ChangePoints, change_points
 from perfkit.stats.corrections import benjamini_hochberg
-from perfkit.workflows.regressions.result import Change, SeriesSummary
+from perfkit.workflows.regressions.causes import Surroundings, find_causes
+from perfkit.workflows.regressions.frozen import Frozen
+from perfkit.workflows.regressions.result import FALSE_ALARMS, Change, Deviation, SeriesSummary
 from perfkit.workflows.regressions.series import Series
 
-__all__ = ["FALSE_DISCOVERIES", "Judged", "judge"]
+__all__ = ["Judged", "judge"]
 
-FALSE_DISCOVERIES = 0.05
-"""Accepted share of wrong findings; in series that all did not change, the chance of any."""
+_FOR_DEVIATIONS = 0.2
+"""Share of the accepted false alarms that the newest points get; the changes of level get the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """One series with the changes that stand after all series were looked at.
+    """One series with what stands after all series were looked at.
 
     Args:
         series: what was judged.
         found: what was found in it alone.
         kept: the changes that stand.
+        newest: its newest point beside what was expected of it; None where there is too little before it.
+        is_off: whether that point is a deviation.
+        expected: where the next point lies.
+        is_frozen: whether that was fixed earlier.
     """
 
     series: Series
     found: ChangePoints
     kept: tuple[ChangePoint, ...]
+    newest: Newest | None
+    is_off: bool
+    expected: ExpectedRange | None
+    is_frozen: bool
 
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """The changes that stand, named as the source names its rows."""
-        rows, index = self.series.rows, self.series.index
-        return tuple(
-            Change(
-                self.series.name,
-                int(rows[one.index - 1]),
-                index[one.index - 1],
-                index[one.index],
+    def changes(self, around: Surroundings | None) -> list[Change]:
+        """The changes that stand, named as the source names its rows, with what may be behind them."""
+        series = self.series
+        edges = [0, *(one.index for one in self.kept), series.values.size]
+        found = []
+        for position, one in enumerate(self.kept, 1):
+            change = Change(
+                series.name,
+                int(series.rows[one.index - 1]),
+                series.index[one.index - 1],
+                series.index[one.index],
                 one.before,
                 one.after,
                 one.relative,
                 one.p_value,
                 one.confidence,
             )
-            for one in self.kept
+            if around:
+                causes = find_causes(series, one.index, (edges[position - 1], edges[position + 1]), around)
+                change = dataclasses.replace(change, causes=causes)
+            found.append(change)
+        return found
+
+    def deviation(self, better: str) -> Deviation | None:
+        """The newest point where it is off."""
+        newest = self.newest
+        if newest is None or not self.is_off:
+            return None
+        return Deviation(
+            self.series.name,
+            self.series.index[-1],
+            newest.value,
+            newest.expected.level,
+            newest.expected.low,
+            newest.expected.high,
+            newest.relative,
+            newest.p_value,
+            newest.points,
+            (newest.relative > 0) == (better == "lower"),
         )
 
     @property
     def summary(self) -> SeriesSummary:
         """What there is to say of the series itself."""
-        found = self.found
-        level = self.kept[-1].after if self.kept else float(np.median(self.series.values))
-        warnings = (*self.series.warnings, *found.warnings)
-        rate = found.false_alarm_rate
+        found, series = self.found, self.series
         return SeriesSummary(
-            self.series.name, self.series.attributes, found.n, found.points_judged, level, rate, warnings
+            series.name,
+            series.attributes,
+            found.n,
+            found.points_judged,
+            self.kept[-1].after if self.kept else float(np.median(series.values)),
+            found.false_alarm_rate,
+            self.expected,
+            self.is_frozen,
+            (*series.warnings, *found.warnings),
         )
 
 
-def judge(series: Sequence[Series], minimum_change: float) -> tuple[Judged, ...]:
-    """Find the changes of every series and keep those that stand.
+def judge(
+    series: Sequence[Series], minimum_change: float, tolerance: float, frozen: Frozen | None
+) -> tuple[Judged, ...]:
+    """Find the changes of every series, compare its newest point with its range, and keep what stands.
 
     The chance of each series' clearest change is adjusted over the series after Benjamini and Hochberg; a change is
-    kept where its own chance is within the threshold that this gives.
+    kept where its own chance is within the threshold that this gives. Likewise the p-values of the newest points.
 
     Args:
         series: what to judge.
         minimum_change: smallest relative change of level that counts.
+        tolerance: relative deviation of the newest point that does not matter.
+        frozen: ranges that were fixed earlier; None takes all of them from the newest level.
     """
     found = [change_points(one.values, _groups(one), minimum_change=minimum_change) for one in series]
     clearest = np.array([min((1 - point.confidence for point in points), default=1.0) for points in found])
-    allowed = clearest[benjamini_hochberg(clearest) <= FALSE_DISCOVERIES].max(initial=0.0)
-    return tuple(
-        Judged(one, points, tuple(point for point in points if 1 - point.confidence <= allowed))
-        for one, points in zip(series, found, strict=True)
-    )
+    allowed = clearest[_stands(clearest, FALSE_ALARMS * (1 - _FOR_DEVIATIONS))].max(initial=0.0)
+    kept = [tuple(point for point in points if 1 - point.confidence <= allowed) for points in found]
+    levels = [_newest_level(one, points) for one, points in zip(series, kept, strict=True)]
+    fixed = [frozen.range_of(one.attributes) if frozen else None for one in series]
+    newest = [judge_newest(level, tolerance, ranged) for level, ranged in zip(levels, fixed, strict=True)]
+    p_values = np.array([one.p_value if one and one.points else 1.0 for one in newest])
+    is_off = _stands(p_values, FALSE_ALARMS * _FOR_DEVIATIONS)
+    expected = [ranged or expected_range(level) for ranged, level in zip(fixed, levels, strict=True)]
+    is_frozen = [ranged is not None for ranged in fixed]
+    columns = (series, found, kept, newest, is_off.tolist(), expected, is_frozen)
+    return tuple(Judged(*row) for row in zip(*columns, strict=True))
+
+
+def _stands(p_values: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.bool_]:
+    return (benjamini_hochberg(p_values) <= alpha) & (p_values < 1) if p_values.size else np.zeros(0, bool)
+
+
+def _newest_level(series: Series, kept: Sequence[ChangePoint]) -> npt.NDArray[np.float64]:
+    """The points since the last change: the median of what was measured of each."""
+    start = kept[-1].index if kept else 0
+    values = series.values[start:]
+    names = np.asarray(series.index[start:])
+    starts = np.flatnonzero(np.concatenate(([True], names[1:] != names[:-1])))
+    if starts.size == values.size:
+        return values
+    return np.array([np.median(part) for part in np.split(values, starts[1:])])
 
 
 def _groups(series: Series) -> list[str] | None:

@@ -26,6 +26,8 @@ class Series:
         rows: row of each value in its source, counted from 1.
         attributes: what tells it from other series, such as its method and size class.
         warnings: what was left out or put in order.
+        times: when each value was measured, seconds since 1970; None where nobody knows.
+        stages_ns: stages of each value's transfers by name, nanoseconds, NaN where they were not measured.
     """
 
     name: str
@@ -34,3 +36,5 @@ class Series:
     rows: npt.NDArray[np.int64]
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    times: Floats | None = None
+    stages_ns: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
