@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perfkit.errors import InputError, UnknownNameError
-from perfkit.lake import DEFAULT_LAKE_PATH
+from perfkit.lake import DEFAULT_LAKE_PATH, Lake
 from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.configuring import plan_digest
 from perfkit.workflows.experiment.files import FILE_ENDINGS, read_frame
@@ -46,7 +46,7 @@ def experiment_report(
     analysis: Analysis | None = None,
     *,
     name: str = "",
-    lake: str | Path = DEFAULT_LAKE_PATH,
+    lake: str | Path | Lake = DEFAULT_LAKE_PATH,
     settings: str | Path = "perfkit.toml",
 ) -> ExperimentReport:
     """What an experiment has shown until now: effects, how they moved, and how much it could have found.
@@ -56,7 +56,7 @@ def experiment_report(
         analysis: what is asked of a file or a frame; by default the mean and quantiles of ``latency_ns`` by
             ``session`` and ``variant`` against ``A``. An experiment of the lake is analysed by its plan.
         name: what a frame is called.
-        lake: where services record.
+        lake: where services record; a lake that is open is read as it is.
         settings: the `perfkit.toml` with the experiment; its plan lies in `experiments/` beside it.
 
     Raises:
@@ -84,7 +84,7 @@ def experiment_report(
 def follow(
     name: str,
     *,
-    lake: str | Path = DEFAULT_LAKE_PATH,
+    lake: str | Path | Lake = DEFAULT_LAKE_PATH,
     settings: str | Path = "perfkit.toml",
     inference: str | None = None,
 ) -> Followed:
@@ -92,7 +92,7 @@ def follow(
 
     Args:
         name: of the experiment.
-        lake: where services record; what waits in the journal is drained first.
+        lake: where services record; of a path, what waits in the journal is drained first.
         settings: the `perfkit.toml`.
         inference: another one than the plan's: who looks before the end looks sequentially.
 
@@ -111,13 +111,13 @@ def follow(
         )
     analysis = planned.analysis()
     analysis = dataclasses.replace(analysis, inference=inference or analysis.inference)
-    opened = open_fresh_lake(lake)
+    opened = lake if isinstance(lake, Lake) else open_fresh_lake(lake)
     recorded = read_recorded(opened, name, [*analysis.metrics, *analysis.guardrails, *analysis.segments])
     counts = _counts(recorded.rows, "variant")
     missing = [variant for variant in planned.variants if not counts.get(variant)]
     if missing:
         raise InputError(
-            f"experiment {name!r} has no transfers of {', '.join(missing)} in {lake} ({planned.state}); "
+            f"experiment {name!r} has no transfers of {', '.join(missing)} in {opened.path} ({planned.state}); "
             "name a session in `decide` and `record`, and wait until services have sent"
         )
     report = build_report(
