@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from perfkit.errors import InputError
 
@@ -117,7 +117,7 @@ def error_budget(bad: npt.ArrayLike, total: npt.ArrayLike, *, allowed: float) ->
     if clusters > 1:
         residuals = (counts - share * sizes)[sizes > 0]
         error = math.sqrt(float((residuals**2).sum()) * clusters / (clusters - 1)) / n
-        reach = float(stats.t.isf((1 - _CONFIDENCE) / 2, clusters - 1)) * error
+        reach = float(-special.stdtrit(clusters - 1, (1 - _CONFIDENCE) / 2)) * error
         low, high = max(0.0, min(low, share - reach)), min(1.0, max(high, share + reach))
     verdict = BROKEN if low > allowed else KEPT if high <= allowed else UNKNOWN
     return ErrorBudget(allowed, share, low, high, k, n, clusters, verdict)
@@ -180,5 +180,7 @@ def _counts(bad: npt.ArrayLike, total: npt.ArrayLike) -> tuple[Integers, Integer
 
 def _exact(k: int, n: int) -> tuple[float, float]:
     """The exact interval of a share of independent transfers."""
-    interval = stats.binomtest(k, n).proportion_ci(_CONFIDENCE, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - _CONFIDENCE) / 2
+    low = float(special.betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return low, high
