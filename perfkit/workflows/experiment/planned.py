@@ -186,7 +186,7 @@ def write_outcome(planned: Planned, **outcome: Any) -> Planned:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}; give write permission, then try again") from error

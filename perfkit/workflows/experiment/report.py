@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -190,9 +191,9 @@ class ExperimentReport:
             "sentence": self.sentence,
             "result": self.result.to_plain(),
             "over_time": [_plain_effect(one) for one in self.over_time],
-            "power_by_change": [dataclasses.asdict(one) for one in self.power_by_change],
-            "power_by_units": [dataclasses.asdict(one) for one in self.power_by_units],
-            "quantile_shift": [dataclasses.asdict(one) for one in self.quantile_shift],
+            "power_by_change": [_plain(one) for one in self.power_by_change],
+            "power_by_units": [_plain(one) for one in self.power_by_units],
+            "quantile_shift": [_plain(one) for one in self.quantile_shift],
             "exposure": None if self.exposure is None else self.exposure.to_plain(),
             "warnings": list(self.warnings),
         }
@@ -216,6 +217,17 @@ class ExperimentReport:
 
 
 def _plain_effect(effect: EffectOverTime) -> dict[str, Any]:
-    looks = [{**dataclasses.asdict(one), "at": None if one.at is None else one.at.isoformat()} for one in effect.looks]
     decided = effect.decided
+    looks = [_plain(one) for one in effect.looks]
     return {**dataclasses.asdict(effect), "looks": looks, "decided": None if decided is None else decided.number}
+
+
+def _plain(one: Look | PowerPoint | QuantileShift) -> dict[str, Any]:
+    """Its fields; what is not finite is None, a moment is text."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, datetime.datetime):
+            return value.isoformat()
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {field.name: clean(getattr(one, field.name)) for field in dataclasses.fields(one)}

@@ -23,6 +23,7 @@ __all__ = ["Analysis", "build_report"]
 
 _QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 _CHANGES = tuple(round(0.01 * step, 2) for step in range(-20, 21))
+_MOST_NAMED = 1000
 _MULTIPLES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -95,14 +96,14 @@ def build_report(
         if column not in table.column_names:
             raise InputError(f"the rows have no column {column!r}; they have {', '.join(table.column_names)}")
     result = analysis.run(table)
-    rows, times = _in_order(table, analysis)
+    rows = _in_order(table, analysis, result)
     by_change, by_units = _power_curves(result)
-    since, until = (times[0], times[-1]) if times is not None and len(times) else (None, None)
+    since, until = (rows.times[0], rows.times[-1]) if rows.times is not None and rows.times.size else (None, None)
     return ExperimentReport(
         name=name,
         hypothesis=hypothesis,
         result=result,
-        over_time=_over_time(rows, times, analysis, result),
+        over_time=_over_time(rows, analysis, result),
         power_by_change=by_change,
         power_by_units=by_units,
         quantile_shift=_quantile_shift(table, analysis, result),
@@ -112,64 +113,103 @@ def build_report(
     )
 
 
-def _in_order(table: pa.Table, analysis: Analysis) -> tuple[pa.Table, npt.NDArray[Any] | None]:
-    """The rows that looks are made of: those of time in order, or else the units in the order in which they came."""
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """What looks are made of, coded once: arrays of one element per row, in the order in which they came.
+
+    Args:
+        unit: number of the unit.
+        variant: place of the variant in the result's.
+        values: the primary metric.
+        times: the moments; None where rows have no time, and all rows of a unit come when its first one does.
+    """
+
+    unit: npt.NDArray[np.int64]
+    variant: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    times: npt.NDArray[Any] | None
+
+
+def _in_order(table: pa.Table, analysis: Analysis, result: ABResult) -> _Rows:
     metric, _ = analysis.primary
-    kept = table.select([analysis.unit, analysis.variant, metric])
+    unit, _ = _codes(table[analysis.unit])
+    found, names = _codes(table[analysis.variant])
+    places = np.array([result.variants.index(name) if name in result.variants else -1 for name in names] or [-1])
+    variant = np.where(found >= 0, places[found], -1)
+    values = table[metric].cast(pa.float64()).to_numpy()
+    times = None
     if analysis.time:
-        times = table[analysis.time]
-        if times.null_count:
-            raise InputError(f"{times.null_count} rows have no {analysis.time}; drop them, or name no time")
-        order = pc.sort_indices(times)
-        return kept.take(order), times.take(order).to_numpy()
-    units = kept[analysis.unit].combine_chunks()
-    codes = units.dictionary_encode() if not pa.types.is_dictionary(units.type) else units
-    _, first, inverse = np.unique(codes.indices.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)
-    order = np.argsort(first[inverse], kind="stable")  # all rows of a unit together, units as they first appear
-    return kept.take(pa.array(order)), None
+        if table[analysis.time].null_count:
+            raise InputError(
+                f"{table[analysis.time].null_count} rows have no {analysis.time}; drop them, or name no time"
+            )
+        times = table[analysis.time].to_numpy()
+        order = np.argsort(times, kind="stable")
+    else:
+        _, first, inverse = np.unique(unit, return_index=True, return_inverse=True)
+        order = np.argsort(first[inverse], kind="stable")
+    order = order[(unit[order] >= 0) & (variant[order] >= 0)]
+    return _Rows(unit[order], variant[order], values[order], None if times is None else times[order])
 
 
-def _over_time(
-    rows: pa.Table, times: npt.NDArray[Any] | None, analysis: Analysis, result: ABResult
-) -> tuple[EffectOverTime, ...]:
+def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """A column of labels as numbers, -1 for a missing one, and the labels; those of numbers are not needed."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # of a table without rows
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    few = encoded.dictionary if len(encoded.dictionary) <= _MOST_NAMED else encoded.dictionary[:0]
+    return codes, [str(one) for one in few.to_pylist()]
+
+
+def _over_time(rows: _Rows, analysis: Analysis, result: ABResult) -> tuple[EffectOverTime, ...]:
     metric, statistic = analysis.primary
     looks: dict[str, list[Look]] = {name: [] for name in result.variants[1:]}
-    for number, end in enumerate(_ends(rows, times, analysis), start=1):
-        for effect in _look(rows.slice(0, end), analysis, result):
-            at = _moment(times[end - 1]) if times is not None else None
+    for number, end in enumerate(_ends(rows, analysis), start=1):
+        for effect in _look(rows, end, analysis, result):
+            at = _moment(rows.times[end - 1]) if rows.times is not None else None
             seen = Look(number, at, effect.n_units, effect.n_observations, effect.relative, *effect.interval)
-            looks[effect.variant].append(seen)
+            looks[result.variants[int(effect.variant)]].append(seen)
     return tuple(EffectOverTime(metric, statistic, name, analysis.alpha, tuple(found)) for name, found in looks.items())
 
 
-def _look(rows: pa.Table, analysis: Analysis, result: ABResult) -> tuple[MetricEffect, ...]:
-    """The primary effects at one look; none before every variant has a unit."""
+def _look(rows: _Rows, end: int, analysis: Analysis, result: ABResult) -> tuple[MetricEffect, ...]:
+    """The primary effects in the first rows, variants by their place; none before every variant has a unit."""
     metric, statistic = analysis.primary
-    seen = set(rows[analysis.variant].unique().to_pylist())
-    if not seen.issuperset(result.variants):
+    variant = rows.variant[:end]
+    if not np.bincount(variant, minlength=len(result.variants)).all():
         return ()
     try:
-        found = analysis.run(
-            rows, metrics={metric: (statistic,)}, guardrails={}, segments=(), inference="sequential", correction="none"
+        found = ab(
+            {"unit": rows.unit[:end], "variant": variant, metric: rows.values[:end]},
+            unit="unit",
+            control="0",
+            metrics={metric: (statistic,)},
+            directions=analysis.directions,
+            margin=analysis.margin,
+            alpha=analysis.alpha,
+            inference="sequential",
+            correction="none",
+            minimum=0,
         )
     except InputError:  # nothing that can be compared yet
         return ()
     return found.effects
 
 
-def _ends(rows: pa.Table, times: npt.NDArray[Any] | None, analysis: Analysis) -> list[int]:
+def _ends(rows: _Rows, analysis: Analysis) -> list[int]:
     """How many rows each look sees: at equal steps of time, or of units; the last look sees all."""
-    if not rows.num_rows:
+    if not rows.unit.size:
         return []
-    if times is not None:
-        cuts = times[0] + (times[-1] - times[0]) * np.arange(1, analysis.looks + 1) / analysis.looks
-        ends = np.searchsorted(times, cuts, side="right")
+    if rows.times is not None:
+        steps = np.arange(1, analysis.looks + 1) / analysis.looks
+        ends = np.searchsorted(rows.times, rows.times[0] + (rows.times[-1] - rows.times[0]) * steps, side="right")
     else:
-        units = rows[analysis.unit].to_numpy()
-        starts = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])
-        steps = np.unique((starts.size * np.arange(1, analysis.looks + 1)) // analysis.looks)
-        ends = np.r_[starts, units.size][steps]
-    return [int(end) for end in np.unique([*ends, rows.num_rows]) if end > 0]
+        starts = np.flatnonzero(np.r_[True, rows.unit[1:] != rows.unit[:-1]])
+        last = np.unique((starts.size * np.arange(1, analysis.looks + 1)) // analysis.looks)
+        ends = np.r_[starts, rows.unit.size][last]
+    return [int(end) for end in np.unique([*ends, rows.unit.size]) if end > 0]
 
 
 def _quantile_shift(table: pa.Table, analysis: Analysis, result: ABResult) -> tuple[QuantileShift, ...]:

@@ -148,7 +148,7 @@ def test_the_report_says_everything_that_a_picture_needs(project: Path) -> None:
     looks = report.over_time[0].looks
     assert [look.observations for look in looks] == sorted(look.observations for look in looks)
     assert looks[-1].observations == report.result.primary.n_observations
-    json.dumps(report.to_plain())
+    json.dumps(report.to_plain(), allow_nan=False)
     assert all(len(line) <= 80 for line in str(report).splitlines())
 
 
