@@ -26,19 +26,38 @@ class Calibration:
     """What the bootstrap of a series says.
 
     Args:
-        stretch: how much farther chance carries the statistic than among independent normal points; at least 1.
-        threshold: the statistic that a series like this one exceeds with the chance that was asked for, or less.
-        chance: chance that it does, after the replicates.
-        differences: difference of the levels at the split of the replicates that went farthest, in normal scores.
+        n: its points.
+        location, scale: of the Gumbel distribution that the squares of the largest statistics have.
+        farthest: the largest statistics of the replicates that went farthest.
+        differences: difference of the levels at their splits, in normal scores.
     """
 
-    stretch: float
-    threshold: float
-    chance: float
+    n: int
+    location: float
+    scale: float
+    farthest: Floats
     differences: Floats
 
+    def threshold(self, chance: float) -> float:
+        """What a series like this one exceeds with this chance, or independent normal points do, if that is more."""
+        square = self.location - self.scale * math.log(-math.log1p(-chance))
+        return max(exceeded_with(chance, self.n), math.sqrt(max(square, 0.0)))
 
-def calibrate(residuals: Floats, chance: float) -> Calibration:
+    def stretch(self, chance: float) -> float:
+        """How much farther chance carries the statistic of this series than that of independent normal points."""
+        return self.threshold(chance) / exceeded_with(chance, self.n)
+
+    def exceeds(self, z: float) -> float:
+        """Chance that a series like this one without a change exceeds z."""
+        return -math.expm1(-math.exp(-min((z * z - self.location) / self.scale, 700.0)))
+
+    def share_of_large(self, z: float, difference: float) -> float:
+        """Of the splits that exceed z by chance: how many are of levels that differ at least as much; never 0."""
+        large = int((self.differences * z / self.farthest >= difference).sum())
+        return (large + 1) / (self.differences.size + 1)
+
+
+def calibrate(residuals: Floats) -> Calibration:
     """Bootstrap what the best split of a series leaves.
 
     The residuals are whitened at lag 1, drawn in blocks (what dependence is left, stays), and coloured again with the
@@ -48,27 +67,22 @@ def calibrate(residuals: Floats, chance: float) -> Calibration:
 
     Args:
         residuals: of one series, as `strongest_splits` returns them.
-        chance: accepted chance that a series without a change goes beyond the threshold.
 
     Source: Davison and Hinkley, *Bootstrap methods and their application* (1997), section 8.2, post-blackening; Kirch,
     *Block permutation principles for the change analysis of dependent data*, JSPI 137 (2007).
 
-    >>> calibration = calibrate(np.random.default_rng(1).normal(size=200), 0.01)
-    >>> 1 <= calibration.stretch < 1.2, calibration.chance <= 0.01
+    >>> calibration = calibrate(np.random.default_rng(1).normal(size=200))
+    >>> 1 <= calibration.stretch(0.01) < 1.1, 3.6 < calibration.threshold(0.01) < 4
     (True, True)
     """
-    expected = exceeded_with(chance, residuals.size)
     if not residuals.any():
-        return Calibration(1.0, expected, 0.0, np.zeros(1))
+        return Calibration(residuals.size, 0.0, 1e-9, np.ones(1), np.zeros(1))
     found = strongest_splits(_replicates(residuals), np.ones(residuals.size))
     squares = found.z**2
     scale = max(float(squares.std()) * math.sqrt(6) / math.pi, 1e-9)
     location = float(squares.mean()) - _EULER * scale
-    needed = math.sqrt(max(location - scale * math.log(-math.log1p(-chance)), 0.0))
-    threshold = max(expected, needed)
-    beyond = -math.expm1(-math.exp(-min((threshold**2 - location) / scale, 700.0)))
-    farthest = np.argsort(-found.z)[: _REPLICATES // 10]
-    return Calibration(threshold / expected, threshold, beyond, found.difference[farthest])
+    order = np.argsort(-found.z)[: _REPLICATES // 10]
+    return Calibration(residuals.size, location, scale, np.maximum(found.z[order], 1.0), found.difference[order])
 
 
 def _replicates(residuals: Floats) -> Floats:

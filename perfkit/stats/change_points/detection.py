@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
 from perfkit.errors import InputError
-from perfkit.stats.change_points.confirmation import confirmed_changes
+from perfkit.stats.change_points.confirmation import Change, confirmed_changes
 from perfkit.stats.change_points.divisive import FEWEST
 from perfkit.stats.change_points.points import Points, read_points
 from perfkit.stats.change_points.result import ChangePoint, ChangePoints
-from perfkit.stats.change_points.search import Search, search
+from perfkit.stats.change_points.search import search
 
 __all__ = ["change_points"]
-
-_MIDDLE_HALF = (0.25, 0.75)
-_NORMAL_MIDDLE_HALF = 1.349
 
 
 def change_points(
@@ -66,26 +62,26 @@ def change_points(
     if count < 2 * FEWEST:
         few = f"{count} points are too few: a change needs {FEWEST} before it and {FEWEST} from it on."
         return ChangePoints((), points.values.size, count, minimum_change, 0.0, (*points.warnings, few))
-    found = search(points.logs, points.weights, false_alarm_rate)
+    found = search(points.logs, points.weights, false_alarm_rate, math.log1p(minimum_change))
     changes = confirmed_changes(points.logs, points.weights, found.candidates, minimum_change)
     shown = tuple(
-        ChangePoint(_row(points, one.at), one.before, one.after, one.relative, one.p_value, 1 - min(one.chance, 1.0))
+        ChangePoint(_first_row(points, one), one.before, one.after, one.relative, one.p_value, 1 - min(one.chance, 1.0))
         for one in changes
     )
-    chance = _chance_of_any(points, found, minimum_change)
-    return ChangePoints(shown, points.values.size, count, minimum_change, chance, points.warnings)
+    return ChangePoints(shown, points.values.size, count, minimum_change, found.false_alarms, points.warnings)
 
 
-def _chance_of_any(points: Points, found: Search, minimum_change: float) -> float:
-    """Chance that a replicate goes beyond the threshold, and that the change there would be large enough to count."""
-    edges = [0, *(one.at for one in found.candidates), points.logs.size]
-    parts = [points.logs[low:high] for low, high in itertools.pairwise(edges)]
-    centred = np.concatenate([part - np.median(part) for part in parts])
-    spread = float(np.subtract(*np.quantile(centred, _MIDDLE_HALF[::-1]))) / _NORMAL_MIDDLE_HALF
-    large = int((found.calibration.differences * spread >= math.log1p(minimum_change)).sum())
-    share = (large + 1) / (found.calibration.differences.size + 1)
-    return min(found.calibration.chance * share, 1.0)
+def _first_row(points: Points, change: Change) -> int:
+    """Where the new level begins in what was given.
 
-
-def _row(points: Points, at: int) -> int:
-    return int(points.rows[points.starts[at]])
+    Where neighbours were put together, the boundary among them and their neighbours that fits both levels best.
+    """
+    start = int(points.starts[change.at])
+    if points.boundaries.size > points.starts.size:
+        around = points.starts[change.at - 2], points.starts[min(change.at + 2, points.starts.size - 1)]
+        allowed = points.boundaries[slice(*np.searchsorted(points.boundaries, around))]
+        stretch = points.values[slice(*around)]
+        nearer_to_before = np.abs(stretch - change.after) - np.abs(stretch - change.before)
+        gains = np.concatenate(([0.0], np.cumsum(nearer_to_before)))
+        start = int(allowed[gains[allowed - around[0]].argmax()])
+    return int(points.rows[start])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
 
 from perfkit.errors import InputError
+from perfkit.stats.change_points.divisive import FEWEST
 from perfkit.tables import plural
 
 __all__ = ["LARGEST", "Points", "read_points"]
@@ -32,7 +34,7 @@ class Points:
         starts: where each point begins in `values`.
         logs: logarithm of each point's level.
         weights: what each point says, mean 1: less for a build that was measured once than for one measured ten times.
-        condensed: whether neighbours were put together because there were too many.
+        boundaries: where a new level may begin in `values`: `starts`, and more where neighbours were put together.
         warnings: what was left out or looks wrong.
     """
 
@@ -41,7 +43,7 @@ class Points:
     starts: Integers
     logs: Floats
     weights: Floats
-    condensed: bool
+    boundaries: Integers
     warnings: tuple[str, ...]
 
 
@@ -76,30 +78,37 @@ def read_points(values: npt.ArrayLike, groups: npt.ArrayLike | None) -> Points:
         starts, recurring = _runs(groups, given.size, usable)
         if recurring:
             warnings.append(
-                f"{plural(recurring, 'group')} occur in several places; each place counts as a point of its own. Sort "
-                "the values by time and group if they are not."
+                f"{plural(recurring, 'group')} in several places: each place counts as a point of its own. Sort the "
+                "values by time and group if they are not."
             )
-    condensed = starts.size > LARGEST
-    if condensed:
+    boundaries = starts
+    if starts.size > LARGEST:
         together = -(-starts.size // LARGEST)
-        warnings.append(f"{starts.size} points are many: {together} neighbours were put together to find changes.")
+        warnings.append(
+            f"{starts.size} points are many: {together} neighbours count as one point, so a new level needs "
+            f"{FEWEST * together}."
+        )
         starts = starts[::together]
     logs, weights = _levels(np.log(kept), starts)
-    return Points(kept, rows, starts, logs, weights, condensed, tuple(warnings))
+    return Points(kept, rows, starts, logs, weights, boundaries, tuple(warnings))
 
 
 def _as_numbers(values: npt.ArrayLike) -> Floats:
     try:
         given = np.asarray(values)
+        if given.ndim == 1 and given.size == 0:
+            raise InputError("there are no values; give at least one, in order of time")
         if given.dtype.kind in "OUS" and given.ndim == 1:
             given = np.array([np.nan if one is None else float(one) for one in given])
+        if given.dtype.kind not in "iuf":
+            raise TypeError(f"they are of type {given.dtype}")
         given = given.astype(float)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"the values are no numbers ({error}); give one number per measurement") from error
     if given.ndim != 1:
         raise InputError(f"the values have {given.ndim} dimensions, must have 1: one number per measurement")
-    if given.size == 0:
-        raise InputError("there are no values; give at least one, in order of time")
     return given
 
 
@@ -110,8 +119,8 @@ def _runs(groups: npt.ArrayLike, count: int, usable: npt.NDArray[np.bool_]) -> t
     names = names[usable]
     changes = np.asarray(names[1:] != names[:-1], bool)
     starts = np.flatnonzero(np.concatenate(([True], changes)))
-    heads = [str(name) for name in names[starts]]
-    return starts, len(heads) - len(set(heads)) and len({name for name in heads if heads.count(name) > 1})
+    places = Counter(str(name) for name in names[starts])
+    return starts, sum(count > 1 for count in places.values())
 
 
 def _levels(logs: Floats, starts: Integers) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ _SHARE_OF_WINDOWS = 0.1
 """Of the accepted chance: what is spent on windows, where a level that came and went is seen."""
 
 _DIVISORS = (2, 4)
+_MOST_ACCEPTED = 3
+_NORMAL_MIDDLE_HALF = 1.349
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,31 +43,35 @@ class Search:
 
     Args:
         candidates: the splits, in order of their place.
-        calibration: of the whole series.
-        residuals: of the whole series, one split taken out.
+        false_alarms: chance that a series like this one without a change shows a large enough split.
     """
 
     candidates: tuple[Candidate, ...]
-    calibration: Calibration
-    residuals: Floats
+    false_alarms: float
 
 
-def search(logs: Floats, weights: Floats, chance: float) -> Search:
+def search(logs: Floats, weights: Floats, chance: float, least_difference: float) -> Search:
     """Divide a series where it splits best, then each part, as long as chance does not explain the split.
 
     Where the whole does not split, windows of a half and a quarter are looked at: a level that came and went leaves two
-    parts with nearly the same mean.
+    parts with nearly the same mean. Most splits that chance makes in a quiet series are too small to count, so more of
+    them are accepted, up to three times as many.
 
     Args:
         logs: logarithms of the points' levels, at least ``2 * FEWEST``.
         weights: of the points.
-        chance: accepted chance of any split in a series without a change.
+        chance: accepted chance of a large enough split in a series without a change.
+        least_difference: of the logarithms of two levels, for a split to be large enough.
 
     Source: Matteson and James (2014), see `strongest_splits`; Kovács et al., *Seeded binary segmentation*, Biometrika
     110 (2023), for the windows.
     """
     whole = best_split(logs, weights)
-    calibration = calibrate(whole.residuals, chance)
+    calibration = calibrate(whole.residuals)
+    spread = _spread(logs, int(whole.at))
+    difference = least_difference / spread if spread else math.inf
+    share = calibration.share_of_large(calibration.threshold(chance), difference)
+    accepted = min(chance / share, _MOST_ACCEPTED * chance, 0.5)
     candidates: list[Candidate] = []
     parts = [(0, logs.size)]
     while parts:
@@ -72,13 +79,22 @@ def search(logs: Floats, weights: Floats, chance: float) -> Search:
         if high - low < 2 * FEWEST:
             continue
         part, weighed = logs[low:high], weights[low:high]
-        found = _candidate(part, weighed, chance, calibration if high - low == logs.size else None)
+        found = _candidate(part, weighed, accepted, calibration if high - low == logs.size else None)
         if found is None:
             continue
         at = low + found.at
         candidates.append(Candidate(at, found.chance))
         parts += [(low, at), (at, high)]
-    return Search(tuple(sorted(candidates, key=lambda one: one.at)), calibration, whole.residuals)
+    threshold = calibration.threshold(accepted)
+    false_alarms = calibration.exceeds(threshold) * calibration.share_of_large(threshold, difference)
+    return Search(tuple(sorted(candidates, key=lambda one: one.at)), false_alarms)
+
+
+def _spread(logs: Floats, at: int) -> float:
+    """Standard deviation around two levels, after the middle half of the points."""
+    centred = np.concatenate([part - np.median(part) for part in (logs[:at], logs[at:])])
+    low, high = np.quantile(centred, (0.25, 0.75))
+    return float(high - low) / _NORMAL_MIDDLE_HALF
 
 
 def best_split(logs: Floats, weights: Floats) -> Splits:
@@ -90,9 +106,9 @@ def _candidate(logs: Floats, weights: Floats, chance: float, known: Calibration 
     n = logs.size
     split = best_split(logs, weights)
     z, accepted = float(split.z), chance * (1 - _SHARE_OF_WINDOWS)
-    stretch = known.stretch if known else 1.0
+    stretch = known.stretch(accepted) if known else 1.0
     if z >= exceeded_with(accepted, n) * stretch:
-        stretch = (known or calibrate(split.residuals, chance)).stretch
+        stretch = (known or calibrate(split.residuals)).stretch(accepted)
         if z >= exceeded_with(accepted, n) * stretch:
             return Candidate(int(split.at), chance_anywhere(z / stretch, n) / (1 - _SHARE_OF_WINDOWS))
     return _candidate_in_windows(logs, weights, chance, stretch)
