@@ -14,7 +14,7 @@ import perfkit
 SETTINGS = """\
 # What the models' service wants.
 [recorder]
-buffer_rows = 100000
+buffer_rows = 20000
 
 [pools.ml]
 methods = ["uds", "grpc", "shm_pool"]
@@ -34,7 +34,7 @@ goal = "latency"
 [publish]
 max_loss = "5%"
 """
-EACH = 18
+EACH = 10
 
 
 def serve(folder: Path, *, effect: float = -0.15, sessions: int = 1000, failing: float = 0.0, seed: int = 1) -> None:
@@ -85,7 +85,7 @@ def plan() -> Callable[[], None]:
                 "faster",
                 hypothesis="latency falls, nothing fails",
                 metrics={"latency_ns": ("mean", "p95")},
-                minimum=5000,
+                minimum=2500,
                 planned_units=580,
             ),
             lake="data/lake",

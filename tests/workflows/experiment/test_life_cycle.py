@@ -69,7 +69,7 @@ def test_an_experiment_goes_from_traffic_to_default_and_back(
     assert (shown.refused, shown.applied, shown.inherited) == (False, False, ())
     assert Path("perfkit.toml").read_text() == before, "people write that file"
     assert shown.traffic is not None
-    assert shown.traffic.transfers == 18_000
+    assert shown.traffic.transfers == 10_000
     patch(shown)
     settings = load_perfkit_toml("perfkit.toml")
     assert (settings.pool("ml").goal, settings.experiments) == ("latency", ())
