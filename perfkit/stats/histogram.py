@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from perfkit.stats.quantiles import Quantile
+
 __all__ = ["GAMMA", "RELATIVE_ERROR", "ZERO_BUCKET", "LogHistogram", "merge_all"]
 
 RELATIVE_ERROR = 0.01
@@ -131,14 +133,47 @@ class LogHistogram:
         rank = math.floor(q * (self.count - 1))  # of the lower order statistic, from 0
         if rank in (0, self.count - 1):
             return self.minimum if rank == 0 else self.maximum
-        bucket = int(self.buckets[np.searchsorted(np.cumsum(self.counts), rank, side="right")])
+        bucket = self._bucket_of(rank)
         # Relative to both of its bounds, this point of a bucket is RELATIVE_ERROR away.
         middle = 0.0 if bucket == ZERO_BUCKET else 2 * GAMMA**bucket / (GAMMA + 1)
         return min(max(middle, self.minimum), self.maximum)
 
+    def interval(self, q: float) -> Quantile:
+        """A quantile with its 95 % interval, or that there are too few values for one.
+
+        Args:
+            q: level, above 0 and below 1.
+
+        Returns:
+            The quantile. Its interval is what `perfkit.stats.quantiles` gives for independent rows, widened to the
+            bounds of the buckets that the order statistics lie in: it covers the truth whatever the distribution, as
+            long as values are independent. Merge histograms of single launches only for the value.
+
+        Raises:
+            InputError: `q` is not between 0 and 1.
+
+        >>> histogram = LogHistogram.from_values(range(1, 1001))
+        >>> p99 = histogram.interval(0.99)
+        >>> p99.low < 984 and 996 < p99.high, histogram.interval(0.999).method
+        (True, 'too few rows')
+        """
+        from perfkit.stats.quantiles import Quantile, bounding_ranks, rows_needed, too_few_rows
+
+        if self.count < rows_needed(q):
+            return too_few_rows(q, self.count)
+        first, last = (self._bucket_of(rank - 1) for rank in bounding_ranks(self.count, q))
+        low = 0.0 if first == ZERO_BUCKET else max(GAMMA ** (first - 1), self.minimum)
+        high = 0.0 if last == ZERO_BUCKET else min(GAMMA**last, self.maximum)
+        return Quantile(q, self.quantile(q), low, high, self.count, True, "histogram", self.count)
+
+    def _bucket_of(self, rank: int) -> int:
+        """The bucket of an order statistic; ranks count from 0."""
+        return int(self.buckets[np.searchsorted(np.cumsum(self.counts), rank, side="right")])
+
     def to_table(self) -> ResultTable:
         """The usual quantiles."""
-        rows = tuple((f"p{100 * q:g}", f"{self.quantile(q):,.4g}") for q in _SHOWN_QUANTILES)
+        shown = [self.interval(q) for q in _SHOWN_QUANTILES]
+        rows = tuple((one.name, f"{one.value:,.4g}" if one.enough else "too few values") for one in shown)
         note = f"{plural(self.count, 'value')} from {self.minimum:,.4g} to {self.maximum:,.4g}; quantiles within 1 %"
         return ResultTable("Histogram", ("quantile", "value"), rows, (note,), align_right=(1,))
 

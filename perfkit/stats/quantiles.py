@@ -18,7 +18,16 @@ from scipy import stats
 
 from perfkit.errors import InputError
 
-__all__ = ["LEVELS", "ROWS_BEYOND", "Quantile", "quantile_name", "quantiles", "rows_needed"]
+__all__ = [
+    "LEVELS",
+    "ROWS_BEYOND",
+    "Quantile",
+    "bounding_ranks",
+    "quantile_name",
+    "quantiles",
+    "rows_needed",
+    "too_few_rows",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,8 +52,8 @@ class Quantile:
         low, high: bounds of the interval; NaN where `enough` is False.
         n: rows.
         enough: whether there are rows enough to give a figure.
-        method: ``order statistics`` (independent rows), ``over clusters``, ``over joined clusters`` (neighbours put
-            together until each had rows enough), or ``too few rows``.
+        method: ``order statistics`` (independent rows), ``histogram`` (the same from buckets), ``over clusters``,
+            ``over joined clusters`` (neighbours put together until each had rows enough), or ``too few rows``.
         groups: independent figures that the interval rests on: rows, clusters or joined clusters.
     """
 
@@ -141,6 +150,21 @@ def quantiles(
     return tuple(_of_clusters(parts, level, least) for level, least in zip(levels, needed, strict=True))
 
 
+def bounding_ranks(n: int, q: float) -> tuple[int, int]:
+    """Ranks, counted from 1, of the ordered rows that bound a quantile in 95 of 100 cases whatever the distribution.
+
+    Args:
+        n: independent rows, `rows_needed` or more.
+        q: level, above 0 and below 1.
+
+    >>> bounding_ranks(100, 0.5)
+    (40, 61)
+    """
+    tail = (1 - _CONFIDENCE) / 2
+    first, last = stats.binom.ppf((tail, 1 - tail), n, q).astype(int)
+    return int(first), int(last) + 1
+
+
 def _by_cluster(rows: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, npt.NDArray[np.int64]]:
     """The rows, those of a cluster next to each other, and where each cluster ends."""
     if clusters is None:
@@ -156,11 +180,10 @@ def _by_cluster(rows: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, n
 def _of_rows(ordered: Floats, level: float, least: int) -> Quantile:
     n = ordered.size
     if n < least:
-        return _too_few(level, n)
-    tail = (1 - _CONFIDENCE) / 2
-    first, last = stats.binom.ppf((tail, 1 - tail), n, level).astype(int)  # ranks from 1: first, and last + 1
+        return too_few_rows(level, n)
+    first, last = bounding_ranks(n, level)
     value = float(np.quantile(ordered, level, method=_UNBIASED))
-    low, high = float(ordered[first - 1]), float(ordered[last])
+    low, high = float(ordered[first - 1]), float(ordered[last - 1])
     return Quantile(level, value, low, high, n, True, "order statistics", n)
 
 
@@ -168,7 +191,7 @@ def _of_clusters(parts: Sequence[Floats], level: float, least: int) -> Quantile:
     n = sum(part.size for part in parts)
     groups = _joined(parts, least)
     if len(groups) < 2:
-        return _too_few(level, n)
+        return too_few_rows(level, n)
     logs = np.log([np.quantile(group, level, method=_UNBIASED) for group in groups])
     reach = stats.t.ppf((1 + _CONFIDENCE) / 2, logs.size - 1) * logs.std(ddof=1) / math.sqrt(logs.size)
     value, low, high = np.exp([logs.mean(), logs.mean() - reach, logs.mean() + reach]).tolist()
@@ -191,5 +214,6 @@ def _joined(parts: Sequence[Floats], least: int) -> list[Floats]:
     return [np.concatenate(members) for members in groups]
 
 
-def _too_few(level: float, n: int) -> Quantile:
+def too_few_rows(level: float, n: int) -> Quantile:
+    """What is said of a quantile instead of a figure."""
     return Quantile(level, math.nan, math.nan, math.nan, n, False, "too few rows", 0)

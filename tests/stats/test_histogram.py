@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from perfkit.errors import InputError
 from perfkit.stats.histogram import GAMMA, RELATIVE_ERROR, ZERO_BUCKET, LogHistogram, merge_all
+from perfkit.stats.quantiles import quantiles
 
 values = st.lists(st.one_of(st.just(0.0), st.floats(1e-3, 1e15)), max_size=30)
 histograms = values.map(LogHistogram.from_values)
@@ -120,3 +121,43 @@ def test_seeded_worlds_of_latencies(seed: int) -> None:
     for q in QUANTILES:
         exact = np.quantile(data, q, method="lower")
         assert histogram.quantile(q) == pytest.approx(exact, rel=RELATIVE_ERROR * (1 + 1e-6))
+
+
+@settings(deadline=None)
+@given(values, st.sampled_from((0.05, 0.5, 0.95)))
+def test_an_interval_from_buckets_holds_the_one_of_the_rows(data: list[float], q: float) -> None:
+    """Wider by the bounds of two buckets at most; and it is silent exactly where the rows are."""
+    data = [value + 1 for value in data] * 20
+    histogram, exact = LogHistogram.from_values(data), quantiles(data, (q,))[0]
+    found = histogram.interval(q)
+    assert (found.enough, found.n) == (exact.enough, exact.n)
+    if exact.enough:
+        assert found.low <= exact.low <= found.low * GAMMA * (1 + 1e-9)
+        assert found.high * (1 - 1e-9) / GAMMA <= exact.high <= found.high
+        assert found.low <= found.value <= found.high
+
+
+def test_a_quantile_from_too_few_values_is_not_given() -> None:
+    histogram = LogHistogram.from_values(range(1, 3001))
+    assert histogram.interval(0.99).enough
+    assert math.isnan(histogram.interval(0.999).value)
+    assert "too few values" in str(histogram)
+    assert histogram.merge(histogram).interval(0.999).enough
+
+
+def test_the_interval_of_zeros_is_zero() -> None:
+    found = LogHistogram.from_values([0.0] * 50).interval(0.5)
+    assert (found.low, found.value, found.high) == (0, 0, 0)
+
+
+def test_an_interval_from_buckets_covers_the_true_quantile() -> None:
+    """A distribution with a heavy tail; the rate is at least the nominal 95 %."""
+    random = np.random.default_rng(14)
+    levels = (0.5, 0.95, 0.99)
+    hits = []
+    for _ in range(400):
+        histogram = LogHistogram.from_values(1 + random.pareto(1.5, 1000))
+        hits.append([one.low <= (1 - one.q) ** (-1 / 1.5) <= one.high for one in map(histogram.interval, levels)])
+    coverage = np.mean(hits, axis=0)
+    assert (coverage >= 0.93).all()
+    assert coverage[2] < 1  # wide, but not without bounds
