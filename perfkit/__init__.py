@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.dry_run import dry_run as dry_run
     from perfkit.workflows.exchange import export_run as export_run
     from perfkit.workflows.exchange import import_run as import_run
+    from perfkit.workflows.experiment.following import experiment_report as experiment_report
     from perfkit.workflows.gate import gate as gate
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.project import prepare_project as prepare_project
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.replay import replay as replay
     from perfkit.workflows.run_deletion import delete_runs as delete_runs
     from perfkit.workflows.runs import runs as runs
+    from perfkit.workflows.scoreboard import scoreboard as scoreboard
     from perfkit.workflows.slos import slos as slos
     from perfkit.workflows.tune import fit_run as fit_run
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
@@ -129,6 +131,7 @@ _HOMES = {
     "diagnose": "perfkit.workflows.doctor",
     "drain": "perfkit.lake",
     "dry_run": "perfkit.workflows.dry_run",
+    "experiment_report": "perfkit.workflows.experiment.following",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "fit_run": "perfkit.workflows.tune",
@@ -148,6 +151,7 @@ _HOMES = {
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",
+    "scoreboard": "perfkit.workflows.scoreboard",
     "serve": "perfkit.channel",
     "slos": "perfkit.workflows.slos",
     "switchback": "perfkit.stats.experiments.switchback",

@@ -43,6 +43,7 @@ COMMANDS = {
     "check": "perfkit.cli.files",
     "doctor": "perfkit.cli.host",
     "stress": "perfkit.cli.stress",
+    "scoreboard": "perfkit.cli.scoreboard",
 }
 """Every command and the module that defines it, in the order in which a newcomer meets them."""
 

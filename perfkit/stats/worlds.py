@@ -47,7 +47,7 @@ _TYPICAL_COSTS = {  # nanoseconds per transfer, nanoseconds per byte
     "shm_pool": (50e3, 0.11),
 }
 _HOST_SD = 0.4
-_SIZES = (4096, 65_536, 1_048_576)
+_SIZES = tuple(1024 * 4**step for step in range(8))
 _MEAN_STALL_NS = 4e6
 
 
@@ -230,7 +230,7 @@ def sweep(
 
     >>> columns = sweep(1, launches=2, rounds=3)
     >>> columns["latency_ns"].size, round(true_latency_ns(1, "uds", 4096)) < round(true_latency_ns(1, "grpc", 4096))
-    (90, True)
+    (240, True)
     """
     _check_positive(launches=launches, rounds=rounds, sizes=len(sizes))
     rng = np.random.default_rng(seed)
