@@ -92,6 +92,7 @@ def results(
         "diagnose": perfkit.diagnose(),
         "drain": perfkit.drain(lake),
         "dry_run": perfkit.dry_run(project / "perfkit.toml", lake=lake),
+        "experiment_report": perfkit.experiment_report(EXPERIMENT),
         "export_run": perfkit.export_run("latest", project / "run.parquet", lake=lake),
         "fit": fitted,
         "fit.composition_error": CompositionError(0.1, 0.2, 0, ()),
