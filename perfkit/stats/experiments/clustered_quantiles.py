@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from perfkit.stats.experiments.estimates import Estimate, satterthwaite
+from perfkit.stats.experiments.doubts import few_units
+from perfkit.stats.experiments.estimates import Estimate, satterthwaite, unknown
 from perfkit.stats.experiments.units import Arm
 from perfkit.stats.quantiles import quantile_name, rows_needed
 
@@ -85,6 +86,7 @@ def estimate_quantile(control: Arm, variant: Arm, q: float, alpha: float = 0.05)
         units_variant=variant.n_units,
         n_rows=control.n_rows + variant.n_rows,
         method=_METHOD,
+        warnings=few_units(control.n_units, variant.n_units),
     )
 
 
@@ -142,17 +144,4 @@ def _unknown(control: Arm, variant: Arm, first: _Side, second: _Side, q: float) 
         why = f"not enough data for {quantile_name(q)}: a variant has a single unit"
     else:
         why = f"{quantile_name(q)} of a variant is zero; a relative change of it is not defined"
-    return Estimate(
-        control_value=first.value,
-        variant_value=second.value,
-        effect=math.nan,
-        standard_error=math.nan,
-        error_below=math.nan,
-        error_above=math.nan,
-        freedom=1.0,
-        units_control=control.n_units,
-        units_variant=variant.n_units,
-        n_rows=control.n_rows + variant.n_rows,
-        method=_METHOD,
-        warnings=(why,),
-    )
+    return unknown(control, variant, _METHOD, why, (first.value, second.value))

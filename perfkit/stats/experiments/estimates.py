@@ -16,11 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from perfkit.stats.experiments.doubts import of_influences
 from perfkit.stats.experiments.units import Arm
 
-__all__ = ["Estimate", "estimate_mean", "estimate_ratio", "fixed_interval", "fixed_p_value", "satterthwaite"]
+__all__ = ["Estimate", "estimate_mean", "estimate_ratio", "fixed_interval", "fixed_p_value", "satterthwaite", "unknown"]
 
 Floats = npt.NDArray[np.float64]
+
+_SINGLE = "not enough data: a variant has fewer than 2 units"
+_ROUNDING = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,12 +80,37 @@ def fixed_interval(estimate: Estimate, alpha: float) -> tuple[float, float]:
 
 def fixed_p_value(estimate: Estimate, null: float = 0.0) -> float:
     """Two-sided probability of an effect this far from `null` if that were the truth; at most alpha exactly where
-    `fixed_interval` leaves `null` out."""
+    `fixed_interval` leaves `null` out.
+
+    Without any noise it is that of a permutation test, in which all values of one variant are on the same side.
+    """
     distance = estimate.effect - null
     error = estimate.error_below if distance > 0 else estimate.error_above
-    if error == 0:
-        return 1.0 if distance == 0 else 0.0
-    return float(2 * special.stdtr(estimate.freedom, -abs(distance) / error))
+    if error > 0:
+        return float(2 * special.stdtr(estimate.freedom, -abs(distance) / error))
+    if distance == 0:
+        return 1.0
+    return min(1.0, 2 / math.comb(estimate.n_units, estimate.units_control)) if estimate.n_units < 100 else 0.0
+
+
+def unknown(
+    control: Arm, variant: Arm, method: str, why: str, values: tuple[float, float] = (math.nan, math.nan)
+) -> Estimate:
+    """An estimate that cannot be given, with the reason as its warning."""
+    return Estimate(
+        control_value=values[0],
+        variant_value=values[1],
+        effect=math.nan,
+        standard_error=math.nan,
+        error_below=math.nan,
+        error_above=math.nan,
+        freedom=1.0,
+        units_control=control.n_units,
+        units_variant=variant.n_units,
+        n_rows=control.n_rows + variant.n_rows,
+        method=method,
+        warnings=(why,),
+    )
 
 
 def satterthwaite(variances: tuple[float, float], freedoms: tuple[float, float]) -> float:
@@ -95,56 +124,58 @@ def satterthwaite(variances: tuple[float, float], freedoms: tuple[float, float])
 
 
 def estimate_mean(control: Arm, variant: Arm) -> Estimate:
-    """Change of the mean over units of each unit's mean: every unit counts once."""
-    return of_unit_values(control, variant, control.means, variant.means, "Welch's test on unit means, log scale")
+    """Change of the mean over units of each unit's mean: every unit counts once.
 
-
-def of_unit_values(control: Arm, variant: Arm, first: Floats, second: Floats, method: str) -> Estimate:
-    """Change of the mean of one value per unit, by Welch's test on the log scale (delta method).
-
-    Args:
-        control, variant: the arms.
-        first, second: one value per unit of the control and of the variant.
-        method: for people.
+    Source: Welch, *The generalization of "Student's" problem*, Biometrika 34 (1947).
     """
-    means = float(first.mean()), float(second.mean())
-    squared = tuple(one.var(ddof=1) / one.size if one.size > 1 else math.nan for one in (first, second))
-    return welch(control, variant, means, (float(squared[0]), float(squared[1])), method)
+    method = "Welch's test on unit means, log scale"
+    if min(control.n_units, variant.n_units) < 2:
+        return unknown(control, variant, method, _SINGLE)
+    means = float(control.means.mean()), float(variant.means.mean())
+    return _welch(control, variant, means, (control.means - means[0], variant.means - means[1]), method)
 
 
 def estimate_ratio(control: Arm, variant: Arm) -> Estimate:
-    """Change of the mean over rows, by the delta method: units with many rows count more."""
-    means, squared = [], []
-    for one in (control, variant):
-        mean = one.sums.sum() / one.counts.sum()
-        residuals = one.sums - mean * one.counts
-        n = one.n_units
-        means.append(float(mean))
-        squared.append(float(residuals @ residuals / (n - 1) * n / one.counts.sum() ** 2) if n > 1 else math.nan)
-    method = "Welch's test on the ratio of sums, delta method"
-    return welch(control, variant, (means[0], means[1]), (squared[0], squared[1]), method)
+    """Change of the mean over rows, by the delta method: units with many rows count more.
+
+    Source: Deng, Knoblich and Lu, *Applying the delta method in metric analytics*, KDD 2018.
+    """
+    method = "Welch's test on the mean over rows, delta method, log scale"
+    if min(control.n_units, variant.n_units) < 2:
+        return unknown(control, variant, method, _SINGLE)
+    first, second = (float(one.sums.sum() / one.counts.sum()) for one in (control, variant))
+    residuals = tuple(
+        (one.sums - mean * one.counts) / (one.n_rows / one.n_units)
+        for one, mean in ((control, first), (variant, second))
+    )
+    return _welch(control, variant, (first, second), (residuals[0], residuals[1]), method)
 
 
-def welch(
-    control: Arm, variant: Arm, means: tuple[float, float], squared: tuple[float, float], method: str
+def _welch(
+    control: Arm, variant: Arm, means: tuple[float, float], residuals: tuple[Floats, Floats], method: str
 ) -> Estimate:
-    """An estimate from two means and their squared standard errors."""
+    """An estimate from two means and what each unit adds to them."""
     is_log = means[0] > 0 and means[1] > 0
-    first, second = (s / m**2 if is_log else s for s, m in zip(squared, means, strict=True))
-    total = first + second
-    freedom = satterthwaite((first, second), (control.n_units - 1.0, variant.n_units - 1.0))
-    error = math.sqrt(total) if total >= 0 else math.nan
+    scale = max(means)
+    shares = [one / (mean if is_log else scale or 1.0) for one, mean in zip(residuals, means, strict=True)]
+    first, second = (float(one @ one) / (one.size - 1) / one.size for one in shares)
+    error = math.sqrt(first + second)
+    effect = math.log(means[1] / means[0]) if is_log else (means[1] - means[0]) / (scale or 1.0)
+    # What floating point makes of equal values is neither noise nor effect.
+    error, effect = (0.0 if abs(one) < _ROUNDING else one for one in (error, effect))
+    unit = 1.0 if is_log else scale or 1.0
     return Estimate(
         control_value=means[0],
         variant_value=means[1],
-        effect=math.log(means[1] / means[0]) if is_log else means[1] - means[0],
-        standard_error=error,
-        error_below=error,
-        error_above=error,
-        freedom=freedom,
+        effect=effect * unit,
+        standard_error=error * unit,
+        error_below=error * unit,
+        error_above=error * unit,
+        freedom=satterthwaite((first, second), (control.n_units - 1.0, variant.n_units - 1.0)),
         units_control=control.n_units,
         units_variant=variant.n_units,
         n_rows=control.n_rows + variant.n_rows,
-        method=method,
+        method=method if is_log else method.replace(", log scale", ", as a difference"),
         is_log=is_log,
+        warnings=of_influences(*shares) if error else of_influences(*(np.zeros_like(one) for one in shares)),
     )

@@ -64,7 +64,7 @@ class Question:
     def columns(self) -> tuple[str, ...]:
         """Columns that the frame must have."""
         covariate = (self.covariate,) if self.covariate else ()
-        return (self.unit, self.variant, *self.measured, *covariate, *self.segments)
+        return (self.unit, self.variant, *self.measured, *covariate, *self.segments, *self.directions, *self.margins)
 
     def direction(self, metric: str) -> str:
         """Which is better: ``less`` or ``more``."""

@@ -21,14 +21,13 @@ class MetricEffect:
 
     Args:
         metric: column that was measured.
-        statistic: ``mean`` (over units, of each unit's mean), ``ratio`` (mean over rows), ``rank`` (the chance that a
-            unit of the variant has the larger mean, less that of the smaller), or a quantile of the rows such as
-            ``p95``.
+        statistic: ``mean`` (over units, of each unit's mean), ``ratio`` (mean over rows), ``rank`` (shift of the unit
+            means by their ranks), or a quantile of the rows such as ``p95``.
         variant: variant that is compared with the control.
         control_value: statistic of the control, in the metric's unit; NaN where there is too little data.
         variant_value: statistic of the variant, likewise.
-        relative: variant / control - 1; NaN where the control's is zero or there is too little data. For ``rank``, the
-            difference of the two chances, from -1 to 1.
+        relative: variant / control - 1 (of ``rank``, by what unit means have to be stretched to be alike); NaN where
+            the control's is zero or there is too little data.
         interval: bounds of `relative` at confidence 1 - `alpha`; NaN where there is none.
         p_value: probability of a difference this large if nothing changed; NaN where there is no test.
         p_adjusted: the same with allowance for the number of metrics and variants.
@@ -36,7 +35,7 @@ class MetricEffect:
         p_not_inferior: probability of data this good if the variant were worse by the margin, adjusted likewise.
         verdict: ``better``, ``worse``, ``equivalent`` or ``inconclusive``.
         difference: variant - control, in the metric's unit.
-        difference_interval: its bounds.
+        difference_interval: its bounds, given the control's value as measured.
         standard_error: of the logarithm of variant / control (of the difference where that is not defined).
         margin: largest relative change that does not matter.
         alpha: accepted share of wrong verdicts of an experiment in which nothing changed.

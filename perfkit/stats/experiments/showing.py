@@ -36,23 +36,32 @@ def write_value(metric: str, value: float) -> str:
 def write_p_value(p_value: float) -> str:
     """A p-value, short.
 
-    >>> write_p_value(0.0312), write_p_value(1e-9), write_p_value(0.5), write_p_value(float("nan"))
-    ('.031', '<.001', '.50', '-')
+    >>> write_p_value(0.0312), write_p_value(1e-9), write_p_value(0.5), write_p_value(1.0), write_p_value(float("nan"))
+    ('.031', '<.001', '.50', '1', '-')
     """
     if not math.isfinite(p_value):
         return "-"
     if p_value < 0.001:
         return "<.001"
-    return f"{p_value:.3f}"[1:] if p_value < 0.1 else f"{min(p_value, 0.99):.2f}"[1:]
+    if p_value >= 0.995:
+        return "1"
+    return (f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}")[1:]
 
 
 def write_change(effect: MetricEffect) -> tuple[str, str]:
     """The relative change and its interval."""
     low, high = effect.interval
     if not math.isfinite(effect.relative):
-        return "-", "not enough data" if not effect.is_known else "undefined"
-    digits = 0 if max(abs(low), abs(high)) >= _WHOLE_PERCENTS_FROM else 1
+        return "-", "undefined" if math.isfinite(effect.difference) else "not enough data"
+    is_wide, is_near_zero = max(abs(low), abs(high)) >= _WHOLE_PERCENTS_FROM, min(abs(low), abs(high)) < 0.005
+    digits = 0 if is_wide and not is_near_zero else 1
     return f"{effect.relative:+.{digits}%}", f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}%"
+
+
+def write_effect(effect: MetricEffect) -> str:
+    """The change with its interval, for a sentence."""
+    change, interval = write_change(effect)
+    return f"{effect.metric} {effect.statistic} {change} ({interval})"
 
 
 def effects_table(
@@ -88,9 +97,7 @@ def result_sentence(result: ABResult) -> str:
         return f"Inconclusive: {result.sample_ratio.sentence[0].lower()}{result.sample_ratio.sentence[1:]}"
     failed = result.failed_guardrails
     if failed:
-        broken = ", ".join(
-            f"{one.effect.metric} {one.effect.statistic} {' '.join(write_change(one.effect))}" for one in failed
-        )
+        broken = ", ".join(write_effect(one.effect) for one in failed)
         return f"Worse: {effect.variant} breaks {plural(len(failed), 'guardrail')}: {broken}."
     change, interval = write_change(effect)
     of = f"{effect.metric} {effect.statistic}"
@@ -114,13 +121,10 @@ def result_table(result: ABResult) -> ResultTable:
     notes = [result.sentence]
     if not result.sample_ratio.is_off:
         notes.append(result.sample_ratio.sentence)
-    for guardrail in result.guardrails:
-        one = guardrail.effect
-        notes.append(f"Guardrail {one.metric} {one.statistic} {guardrail.status}: {' '.join(write_change(one))}.")
+    notes += [f"Guardrail {one.status}: {write_effect(one.effect)}." for one in result.guardrails]
     for segment in result.segments:
-        for one in segment.effects:
-            change, interval = write_change(one)
-            notes.append(f"{segment.name}: {one.metric} {one.statistic} {change} ({interval}), {one.verdict}.")
-    notes += [f"! {warning}" for warning in result.warnings]
+        primary = segment.effects[0]
+        notes.append(f"Where {segment.name}: {write_effect(primary)}, {primary.verdict}.")
+    notes += [f"! {warning}" for warning in result.warnings if warning != result.sample_ratio.sentence]
     title = f"{', '.join(result.variants[1:])} against {result.control} (control), by {result.unit}"
     return effects_table(title, result.effects, result.alpha, notes=notes)
