@@ -19,7 +19,7 @@ from perfkit.workflows.regressions.causes import Surroundings, git_history
 from perfkit.workflows.regressions.frozen import Frozen, FrozenBaseline, read_frozen, write_frozen
 from perfkit.workflows.regressions.judging import Judged, judge
 from perfkit.workflows.regressions.patterns import find_patterns
-from perfkit.workflows.regressions.result import Regressions
+from perfkit.workflows.regressions.result import Change, Regressions
 from perfkit.workflows.regressions.series import Series
 from perfkit.workflows.regressions.series_frame import read_frame, series_of_frame
 from perfkit.workflows.regressions.series_lake import series_of_lake
@@ -33,6 +33,7 @@ BUCKET = "1h"
 """Span of time whose transfers of services make one point."""
 
 _BETTER = ("lower", "higher")
+_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +98,8 @@ def regressions(
     """
     _check(better, minimum_change, tolerance)
     if source is None:
-        if index or value or groups:
-            raise InputError("index, value and groups name columns of a file; name the file, or leave them out")
+        if index or value or groups or better != "lower":
+            raise InputError("index, value, groups and better are of a file; name the file, or leave them out")
         frozen = None if freeze is not None else read_frozen(Path(baselines))
         found = _read_lake(lake, since, bucket, Path(repository))
     else:
@@ -176,4 +177,16 @@ def _result(
         minimum_change=minimum_change,
         tolerance=tolerance,
         baselines=f"frozen as {frozen.name}" if frozen else "moving",
+        warnings=_moved_controls(source.series, changes),
+        histories=tuple(source.series),
+        events=tuple(source.around.events) if source.around else (),
     )
+
+
+def _moved_controls(series: Sequence[Series], changes: Sequence[Change]) -> tuple[str, ...]:
+    """Controls that changed: the machine is not what it was, whatever else changed with it."""
+    controls = {one.name for one in series if one.attributes.get("stage") == "control"}
+    moved = [f"{one.series} {one.relative:+.0%} after {one.index}" for one in changes if one.series in controls]
+    if not moved:
+        return ()
+    return (f"the machine itself changed, with no method involved: {', '.join(moved[:_NAMED])}",)

@@ -11,8 +11,9 @@ from typing import Any
 from perfkit.stats.baselines import ExpectedRange
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_duration
+from perfkit.workflows.events import Event
 from perfkit.workflows.regressions.causes import Causes
-from perfkit.workflows.regressions.series import Index
+from perfkit.workflows.regressions.series import Index, Series
 
 __all__ = ["FALSE_ALARMS", "Change", "Deviation", "Pattern", "Regressions", "SeriesSummary"]
 
@@ -163,6 +164,8 @@ class Regressions:
         tolerance: relative deviation of a newest point that does not matter.
         baselines: where the expected ranges come from: ``moving``, or the name under which they were frozen.
         warnings: what concerns every series.
+        histories: the measurements of the series, in their order; for pictures, and in no file.
+        events: what the lake was told, in order of time; likewise.
     """
 
     source: str
@@ -178,6 +181,8 @@ class Regressions:
     tolerance: float
     baselines: str
     warnings: tuple[str, ...] = ()
+    histories: tuple[Series, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    events: tuple[Event, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     @property
     def n(self) -> int:
@@ -262,8 +267,10 @@ class Regressions:
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
+        plain = dataclasses.asdict(dataclasses.replace(self, histories=(), events=()))
+        del plain["histories"], plain["events"]
         return {
-            **dataclasses.asdict(self),
+            **plain,
             "series": {one.name: one.to_plain() for one in self.series},
             "n": self.n,
             "method": self.method,
