@@ -10,13 +10,11 @@ from typing import Any
 
 from perfkit.stats.slo import BROKEN, KEPT, UNKNOWN, BurnRate
 from perfkit.tables import ResultTable, plural
-from perfkit.units import format_duration
 
 __all__ = ["PromiseStatus", "SloReport"]
 
 _ORDER = (BROKEN, UNKNOWN, KEPT)
 _WIDTH = 78
-_MINUTE_NS = 60 * 10**9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class PromiseStatus:
             said += f"; {self.spent:.0%} of the error budget is spent"
         firing = next((rate for rate in self.burn if rate.fires), None)
         if firing:
-            window = format_duration(firing.long_minutes * _MINUTE_NS)
+            window = plural(firing.long_minutes // 60, "hour")
             said += f", {firing.long:.3g} times too fast in the last {window} ({firing.alert})"
         return f"{said}."
 

@@ -151,18 +151,14 @@ def _minutes(lake: Lake, slo: Slo, since: datetime.datetime) -> pl.DataFrame:
     limit = 2**62 if slo.latency_ns is None else slo.latency_ns
     rows = lake.transfers
     rows = rows.filter((rows.source == "service") & (rows.observed_at >= since))
-    minute = (rows.observed_at.epoch_seconds() // 60).cast("int64")
-    counted = (
-        rows.mutate(minute=minute)
-        .group_by(["pool", "minute"])
-        .aggregate(
-            n=rows.count(),
-            failed=(~rows.ok).sum(),
-            slow=(rows.ok & (rows.latency_ns > limit)).sum(),
-            moved=(rows.payload_bytes * rows.in_flight).sum(where=rows.ok),
-            time_ns=rows.latency_ns.sum(where=rows.ok),
-            memory=rows.resident_bytes.max(),
-        )
+    rows = rows.mutate(minute=(rows.observed_at.epoch_seconds() // 60).cast("int64"))
+    counted = rows.group_by(["pool", "minute"]).aggregate(
+        n=rows.count(),
+        failed=(~rows.ok).sum(),
+        slow=(rows.ok & (rows.latency_ns > limit)).sum(),
+        moved=(rows.payload_bytes * rows.in_flight).sum(where=rows.ok),
+        time_ns=rows.latency_ns.sum(where=rows.ok),
+        memory=rows.resident_bytes.max(),
     )
     recent = _typed(pl.from_arrow(lake.read(counted)))
     first = recent["minute"].min()
