@@ -16,7 +16,7 @@ from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.configuring import plan_digest
 from perfkit.workflows.experiment.files import FILE_ENDINGS, read_frame
 from perfkit.workflows.experiment.planned import Planned, find_experiment
-from perfkit.workflows.experiment.recorded import Recorded, read_recorded
+from perfkit.workflows.experiment.recorded import DERIVED, Recorded, read_recorded
 from perfkit.workflows.experiment.report import ExperimentReport
 from perfkit.workflows.experiment.reporting import Analysis, build_report
 from perfkit.workflows.fresh import open_fresh_lake
@@ -120,17 +120,18 @@ def follow(
             f"experiment {name!r} has no transfers of {', '.join(missing)} in {opened.path} ({planned.state}); "
             "name a session in `decide` and `record`, and wait until services have sent"
         )
+    quiet = tuple(name for name in analysis.guardrails if name in DERIVED and not pc.sum(recorded.rows[name]).as_py())
+    guardrails = {name: given for name, given in analysis.guardrails.items() if name not in quiet}
     report = build_report(
         recorded.rows,
-        analysis,
+        dataclasses.replace(analysis, guardrails=guardrails),
         name=name,
         hypothesis=planned.plan.hypothesis,
         warnings=_warnings(planned, recorded, opened),
     )
-    shares = analysis.shares
-    if recorded.exposed and shares:
-        exposure = sample_ratio(recorded.exposed, shares)
-        report = dataclasses.replace(report, exposure=exposure)
+    shares = analysis.shares if recorded.exposed else None
+    exposure = sample_ratio(recorded.exposed, shares) if shares else None
+    report = dataclasses.replace(report, exposure=exposure, never_happened=quiet)
     return Followed(planned, recorded, report, counts)
 
 

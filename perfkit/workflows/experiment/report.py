@@ -126,6 +126,8 @@ class ExperimentReport:
         warnings: what else makes the experiment hard to believe; those of `result` are not repeated.
         exposure: sample ratio of the sessions that were assigned, whether or not a transfer of theirs was recorded;
             None where assignments are not known.
+        never_happened: guardrails on something that happened in no variant, such as ``failed``: there is nothing to
+            test, and nothing to fear.
     """
 
     name: str
@@ -139,6 +141,7 @@ class ExperimentReport:
     until: datetime.datetime | None = None
     warnings: tuple[str, ...] = ()
     exposure: SampleRatio | None = None
+    never_happened: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -172,6 +175,7 @@ class ExperimentReport:
         table = self.result.to_table()
         said = [self.sentence] if self.sentence != self.result.sentence else []
         said += [self._narrowed(one) for one in self.over_time if one.looks]
+        said += [f"Guardrail {name}: it happened in no variant." for name in self.never_happened]
         said += [f"! {warning}" for warning in self.warnings]
         notes = tuple(line for note in said for line in textwrap.wrap(note, _WIDTH))
         title = f"Experiment {self.name}: {self.verdict}"
@@ -195,6 +199,7 @@ class ExperimentReport:
             "power_by_units": [_plain(one) for one in self.power_by_units],
             "quantile_shift": [_plain(one) for one in self.quantile_shift],
             "exposure": None if self.exposure is None else self.exposure.to_plain(),
+            "never_happened": list(self.never_happened),
             "warnings": list(self.warnings),
         }
 

@@ -86,6 +86,13 @@ def test_a_broken_guardrail_and_a_wrong_split_say_stop_and_forbid_a_promotion(he
     assert "not split as planned" in promotion_problems(done.report, "B")[0]
 
 
+def test_a_variant_that_is_faster_because_it_fails_is_stopped(here: Path) -> None:
+    put_traffic(here, effect=-0.3, failing=0.2)
+    seen = watch("x")
+    assert [problem.partition(" (")[0] for problem in seen.problems] == ["B breaks the guardrail failed ratio"]
+    assert (seen.verdict, conclude("x").recommended) == ("worse", "A")
+
+
 def test_an_open_experiment_says_how_long_it_takes(here: Path) -> None:
     put_traffic(here)
     seen = watch("x")
@@ -93,6 +100,8 @@ def test_an_open_experiment_says_how_long_it_takes(here: Path) -> None:
     assert seen.days == pytest.approx(2, abs=0.01)
     assert seen.days_left > seen.days
     assert "still missing" in seen.sentence
+    assert seen.report.never_happened == ("failed",)
+    assert "Guardrail failed: it happened in no variant." in str(seen)
     assert seen.report.over_time[0].decided is None
     ats = [look.at for look in seen.report.over_time[0].looks]
     assert len(ats) == 12
