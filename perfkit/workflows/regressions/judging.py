@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
-from perfkit.stats.baselines import ExpectedRange, Newest, expected_range, judge_newest
+from perfkit.stats.baselines import WINDOW, ExpectedRange, Newest, expected_range, judge_newest
 from perfkit.stats.change_points import ChangePoint, ChangePoints, change_points
 from perfkit.stats.corrections import benjamini_hochberg
 from perfkit.workflows.regressions.causes import Surroundings, find_causes
@@ -136,17 +137,17 @@ def _stands(p_values: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.b
 
 
 def _newest_level(series: Series, kept: Sequence[ChangePoint]) -> npt.NDArray[np.float64]:
-    """The points since the last change: the median of what was measured of each."""
+    """The newest points since the last change: the median of what was measured of each."""
     start = kept[-1].index if kept else 0
-    values = series.values[start:]
-    names = np.asarray(series.index[start:])
-    starts = np.flatnonzero(np.concatenate(([True], names[1:] != names[:-1])))
-    if starts.size == values.size:
-        return values
-    return np.array([np.median(part) for part in np.split(values, starts[1:])])
+    groups = _groups(series)
+    if groups is None:
+        return series.values[start:]
+    begins = np.flatnonzero(np.diff(groups[start:], prepend=groups[start] - 1))[-2 * WINDOW :]
+    parts = np.split(series.values[start + begins[0] :], begins[1:] - begins[0])
+    return np.array([np.median(part) for part in parts])
 
 
-def _groups(series: Series) -> list[str] | None:
-    """The points that values are repeated measurements of; None where each is one of its own."""
-    names = np.asarray(series.index)
-    return list(map(str, series.index)) if (names[1:] == names[:-1]).any() else None
+def _groups(series: Series) -> npt.NDArray[np.int64] | None:
+    """A number for the point that each value is a measurement of; None where each is one of its own."""
+    numbers = pl.Series(series.index).rank("dense").cast(pl.Int64).to_numpy()
+    return numbers if (numbers[1:] == numbers[:-1]).any() else None

@@ -114,9 +114,10 @@ def _divide(columns: _Columns, value: str) -> list[Series]:
 
 
 def _series(columns: _Columns, part: pl.DataFrame, name: str, attributes: dict[str, str]) -> Series:
-    shown: list[Index] = [
-        one.isoformat() if hasattr(one, "isoformat") else one for one in part[columns.index].to_list()
-    ]
+    names = part[columns.index]
+    if names.dtype.is_temporal():
+        names = pl.Series([moment.isoformat() for moment in names.to_list()])
+    shown: list[Index] = names.to_list()
     values, rows = part["perfkit values"].to_numpy(), part["perfkit rows"].to_numpy()
     return Series(name, values, shown, rows, attributes, columns.warnings)
 

@@ -31,6 +31,7 @@ def _fill_with_runs(
     runs: int = RUNS,
     slower: Callable[[int, str, str], float] = lambda number, method, kind: 1.0,
     facts: Callable[[int], Mapping[str, str]] = lambda number: {},
+    control: str = "",
     seed: int = 1,
 ) -> None:
     """One run a day with three launches of everything; a run's medians vary by 3 %, a launch's by 1 % more."""
@@ -44,6 +45,7 @@ def _fill_with_runs(
                 "run_id": _run_id(number),
                 "observed_at": START + number * DAY,
                 "launch": launch,
+                "stage": "control" if method == control else "transport",
                 "method": method,
                 "kind": kind,
                 "format": "numpy" if kind == "tensor" else "raw",

@@ -69,7 +69,7 @@ def test_it_is_shown_in_eighty_columns(found):
 
 def test_the_newest_run_is_compared_with_its_range(tmp_path, fill_with_runs):
     lake = open_lake(tmp_path / "lake")
-    fill_with_runs(lake, runs=12, slower=lambda number, method, kind: 1.5 if (method, number) == ("uds", 11) else 1.0)
+    fill_with_runs(lake, runs=9, slower=lambda number, method, kind: 1.5 if (method, number) == ("uds", 8) else 1.0)
     result = perfkit.regressions(lake=lake)
     assert {one.series.split()[0] for one in result.deviations} == {"uds"}
     assert all(one.is_worse and one.points == 1 and one.value > one.high for one in result.deviations)
@@ -81,12 +81,12 @@ def test_the_newest_run_is_compared_with_its_range(tmp_path, fill_with_runs):
 
 def test_frozen_ranges_stay_where_moving_ones_go_along(tmp_path, fill_with_runs):
     lake, file = open_lake(tmp_path / "lake"), tmp_path / "baselines.json"
-    fill_with_runs(lake, runs=12)
+    fill_with_runs(lake, runs=9)
     frozen = perfkit.regressions(lake=lake, baselines=file, freeze="release 1")
     assert frozen.baselines == "frozen as release 1"
     assert json.loads(file.read_text())["name"] == "release 1"
     slow = open_lake(tmp_path / "slow")
-    fill_with_runs(slow, runs=12, slower=lambda number, method, kind: 1.5, seed=2)
+    fill_with_runs(slow, runs=9, slower=lambda number, method, kind: 1.5, seed=2)
     assert not perfkit.regressions(lake=slow, baselines=tmp_path / "none.json").deviations
     against = perfkit.regressions(lake=slow, baselines=file)
     assert len(against.deviations) == 12
@@ -136,6 +136,15 @@ def _commit(folder: Path, subject: str) -> str:
     return found.stdout.strip()
 
 
+def test_a_control_that_changes_is_told_apart(tmp_path, fill_with_runs):
+    lake = open_lake(tmp_path / "lake")
+    slower = {"uds": 1.5, "grpc": 1.0, "shm_pool": 1.0}
+    fill_with_runs(lake, slower=lambda number, method, kind: slower[method] if number >= 14 else 1.0, control="uds")
+    (warning,) = perfkit.regressions(lake=lake, repository=tmp_path).warnings
+    assert warning.startswith("the machine itself changed")
+    assert "uds" in warning
+
+
 def test_an_empty_lake_is_refused(tmp_path):
     with pytest.raises(LakeError, match="perfkit bench"):
         perfkit.regressions(lake=tmp_path / "lake")
@@ -145,6 +154,7 @@ def test_an_empty_lake_is_refused(tmp_path):
     ("given", "message"),
     [
         ({"index": "build"}, "name the file"),
+        ({"better": "higher"}, "name the file"),
         ({"bucket": "1ms"}, "at least 1s"),
         ({"tolerance": 0.0}, "above 0"),
         ({"minimum_change": 1.0}, "between 0 and 1"),
