@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.config.experiment_plan import ExperimentPlan, load_plan, parse_metric, plan_path, plan_to_toml
+from perfkit.config.experiment_plan import (
+    PLAN_KEYS,
+    ExperimentPlan,
+    load_plan,
+    parse_metric,
+    plan_path,
+    plan_to_toml,
+)
 from perfkit.config.toml_text import toml_key, toml_value
 from perfkit.errors import ConfigError, InputError
 
@@ -65,6 +73,14 @@ def test_a_mistake_in_a_plan_is_named_with_its_place(tmp_path: Path, text: str, 
     (tmp_path / "larger.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_plan(tmp_path / "larger.toml")
+
+
+def test_the_page_shows_a_plan_that_loads_and_describes_every_key(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/plan-and-conclude-an-experiment.md").read_text()
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "latency-first.toml").write_text(shown)
+    assert load_plan(tmp_path / "latency-first.toml").primary == ("latency_ns", "mean")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [key.name for key in PLAN_KEYS]
 
 
 def test_a_missing_plan_is_told_how_to_write_one(tmp_path: Path) -> None:

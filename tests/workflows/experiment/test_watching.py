@@ -15,6 +15,7 @@ import perfkit
 from perfkit.config.experiment_plan import ExperimentPlan
 from perfkit.config.experiments import Experiment, Variant
 from perfkit.config.settings import Settings
+from perfkit.errors import InputError
 from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.concluding import conclude, promotion_problems
 from perfkit.workflows.experiment.following import Followed, follow
@@ -169,3 +170,42 @@ def test_a_plan_shapes_the_analysis() -> None:
     assert (analysis.control, analysis.primary) == ("old", ("cpu_sender_ns", "ratio"))
     assert (analysis.margin, analysis.inference) == (0.02, "fixed")
     assert Recorded(pa.table({}), {}).days == 0
+
+
+def test_of_three_variants_each_has_its_effect_over_time_and_its_own_verdict() -> None:
+    chance = np.random.default_rng(4)
+    session = np.repeat(np.arange(900), 8)
+    arm = chance.integers(0, 3, 900)[session]
+    factor = np.array([1.0, 1.2, 0.8])[arm]
+    rows = {
+        "session": [f"user-{one}" for one in session],
+        "variant": np.array(["old", "slower", "faster"])[arm],
+        "latency_ns": factor * chance.lognormal(13, 0.25, 900)[session] * chance.lognormal(0, 0.5, session.size),
+    }
+    report = build_report(rows, Analysis({"latency_ns": ("mean",)}, control="old", looks=6), name="three")
+    assert [(one.variant, len(one.looks)) for one in report.over_time] == [("faster", 6), ("slower", 6)]
+    last = {one.variant: one.looks[-1] for one in report.over_time}
+    for effect in report.result.effects:
+        look = last[effect.variant]
+        assert (look.relative, look.low, look.high) == (effect.relative, *effect.interval)
+    assert promotion_problems(report, "faster") == []
+    assert "not worse by 5% or more" in promotion_problems(report, "slower")[0]
+    assert {shift.variant for shift in report.quantile_shift} == {"faster", "slower"}
+
+
+def test_rows_without_a_session_or_a_variant_and_moments_that_repeat_are_no_obstacle() -> None:
+    chance = np.random.default_rng(5)
+    session = [f"user-{number % 90}" if number % 17 else None for number in range(900)]
+    rows = {
+        "session": pa.array(session),
+        "variant": pa.array([("A" if number % 90 % 2 else "B") if number % 13 else None for number in range(900)]),
+        "latency_ns": pa.array(chance.lognormal(13, 0.3, 900)),
+        "at": pa.array([START] * 450 + [START + datetime.timedelta(hours=1)] * 450),
+    }
+    report = build_report(pa.table(rows), Analysis({"latency_ns": ("mean",)}, time="at", looks=10), name="gaps")
+    looks = report.over_time[0].looks
+    assert [look.at for look in looks] == [START, START + datetime.timedelta(hours=1)]
+    assert looks[-1].units == report.n
+    table = pa.table(rows | {"at": pa.array([None] * 450 + [START] * 450)})
+    with pytest.raises(InputError, match="450 rows have no at"):
+        build_report(table, Analysis({"latency_ns": ("mean",)}, time="at"), name="gaps")
