@@ -303,7 +303,7 @@ def to_text(figures: dict[str, Any]) -> str:
 def main() -> None:
     """Run, print, and exit with 1 when something is wrong."""
     parser = argparse.ArgumentParser(description="Kill clients and servers of a channel; then count.")
-    parser.add_argument("--runs", type=int, default=int(os.environ.get("CHANNEL_CHAOS_RUNS", "50")))
+    parser.add_argument("--runs", type=int, default=int(os.environ.get("CHANNEL_CHAOS_RUNS", "25")))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()

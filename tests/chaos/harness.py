@@ -381,7 +381,7 @@ def to_text(figures: dict[str, Any]) -> str:
 def main() -> None:
     """Run, print, and exit with 1 when something is wrong."""
     parser = argparse.ArgumentParser(description="Kill writers and drainers at random moments; then count.")
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("CHAOS_ROUNDS", "30")))
+    parser.add_argument("--rounds", type=int, default=int(os.environ.get("CHAOS_ROUNDS", "15")))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     arguments = parser.parse_args()

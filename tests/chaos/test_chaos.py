@@ -16,7 +16,7 @@ HARNESS = Path(__file__).with_name("harness.py")
 @pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_killed_writers_and_drainers_lose_and_double_nothing(tmp_path: Path) -> None:
-    """`CHAOS_ROUNDS` rounds, 30 without it; the seed of a run that fails is in what it prints."""
+    """`CHAOS_ROUNDS` rounds, 15 without it; the seed of a run that fails is in what it prints."""
     command = [sys.executable, str(HARNESS), "--json"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # stays there when it takes too long and is killed
     done = subprocess.run(command, capture_output=True, text=True, timeout=290, env=environment)

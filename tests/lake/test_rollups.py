@@ -222,7 +222,7 @@ def test_rows_without_a_time_are_named(lake: Lake) -> None:
     assert "5 transfers without a time" in str(roll_up(lake))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(
     batches=st.lists(
         st.lists(
