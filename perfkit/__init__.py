@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.tune import fit_run as fit_run
     from perfkit.workflows.upkeep import maintain_lake as maintain_lake
     from perfkit.workflows.upkeep import migrate_lake as migrate_lake
+    from perfkit.workflows.windows import window_quantiles as window_quantiles
 
 _ERRORS = (
     "CodecError",
@@ -157,6 +158,7 @@ _HOMES = {
     "switchback": "perfkit.stats.experiments.switchback",
     "switchback_schedule": "perfkit.stats.experiments.switchback",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
+    "window_quantiles": "perfkit.workflows.windows",
 }
 
 __all__ = [*_HOMES]

@@ -81,6 +81,7 @@ NAMES = [
     "slos",
     "switchback",
     "switchback_schedule",
+    "window_quantiles",
 ]
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import perfkit
+from perfkit.config.slos import Slo
 from perfkit.lake import RunRecord
 from perfkit.learn import CompositionError, Fit
 from perfkit.measurement.ratios import RATIOS
@@ -102,9 +103,13 @@ def results(
         "migrate_lake": perfkit.migrate_lake(lake, dry_run=True),
         "open_lake": perfkit.open_lake(lake),
         "publish": perfkit.publish(fitted, path=thresholds, force=True),
+        "gate": perfkit.gate(observations, baseline=[observations, observations]),
         "history": perfkit.history(thresholds),
         "replay": replay_of(("tuned", "best_static", "always:uds")),
         "runs": perfkit.runs(lake, thresholds=thresholds),
+        "slos": perfkit.slos(observations, settings=[Slo("fast", scenario="*", latency_ns=10**9)]),
+        "scoreboard": perfkit.scoreboard(only=["sample-ratio"], runs=5, processes=1),
+        "window_quantiles": perfkit.window_quantiles(lake),
         "run_pipeline": PipelineResult(
             "r", "quick", "complete", "2026-11-20T21:04:00+00:00", 9.0, project, thresholds, None, {}, "",
             (NotebookResult("10_benchmark", "complete"),),
