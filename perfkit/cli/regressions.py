@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from perfkit.cli.options import json_option, lake_option
-from perfkit.cli.output import show
+from perfkit.cli.output import interruptible, progress_bar, show
 from perfkit.units import parse_share
 
 __all__ = ["regressions_command"]
@@ -60,7 +60,8 @@ def regressions_command(
     change, deviation = parse_share(minimum_change), parse_share(tolerance)
     from perfkit.workflows.regressions import regressions
 
-    result = regressions(file, minimum_change=change, tolerance=deviation, **given)
+    with interruptible("nothing was changed"), progress_bar() as progress:
+        result = regressions(file, minimum_change=change, tolerance=deviation, progress=progress, **given)
     show(result, as_json=as_json)
     if exit_code and result.is_worse:
         context.exit(1)

@@ -59,3 +59,24 @@ def test_a_file_that_cannot_be_judged_is_refused(perfkit, content, message):
     assert outcome.exit_code == 2
     assert message in outcome.stderr
     assert message in outcome.json()["error"]["message"]
+
+
+def test_several_columns_tell_series_apart(perfkit):
+    rows = [f"{day},{method},{100 + day % 3}" for day in range(30) for method in ("grpc", "uds")]
+    Path("wide.csv").write_text("\n".join(("day,method,ms", *rows)) + "\n")
+    outcome = perfkit("regressions", "wide.csv", "--index", "day", "--value", "ms", "--group", "method", "--json")
+    assert list(outcome.json()["series"]) == ["grpc", "uds"]
+    assert outcome.json()["series"]["uds"]["expected"]["n"] == 20
+
+
+def test_a_lake_without_transfers_is_no_input_error(perfkit):
+    outcome = perfkit("regressions")
+    assert outcome.exit_code == 1
+    assert "perfkit bench" in outcome.stderr
+
+
+def test_options_of_the_other_source_are_refused(perfkit):
+    assert perfkit("regressions", "--index", "build").exit_code == 2
+    assert perfkit("regressions", "history.csv").exit_code == 2
+    named = ("history.csv", "--index", "build", "--value", "ms")
+    assert perfkit("regressions", *named, "--freeze", "a").exit_code == 2

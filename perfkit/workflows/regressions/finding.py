@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from perfkit.workflows.events import read_events
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.regressions.causes import Surroundings, git_history
 from perfkit.workflows.regressions.frozen import Frozen, FrozenBaseline, read_frozen, write_frozen
-from perfkit.workflows.regressions.judging import Judged, judge
+from perfkit.workflows.regressions.judging import Judged, RegressionsProgress, judge
 from perfkit.workflows.regressions.patterns import find_patterns
 from perfkit.workflows.regressions.result import Change, Regressions
 from perfkit.workflows.regressions.series import Series
@@ -60,6 +60,7 @@ def regressions(
     baselines: str | Path = BASELINES,
     freeze: str | None = None,
     repository: str | Path = ".",
+    progress: Callable[[RegressionsProgress], None] | None = None,
 ) -> Regressions:
     """Find changes of level in series of measurements, and newest points that are not what was expected.
 
@@ -80,6 +81,7 @@ def regressions(
         baselines: of the lake: file of ranges that were frozen; where there is none, ranges move along.
         freeze: of the lake: name under which the present ranges are written to that file, such as a release.
         repository: of the lake: folder whose git history is asked for the commits at a change.
+        progress: called before every series.
 
     Returns:
         Regressions, improvements and deviations, what may be behind them, and what to do next.
@@ -111,7 +113,7 @@ def regressions(
         series = series_of_frame(read_frame(source), index=index, value=value, groups=names)
         found = _Source(str(source) if isinstance(source, str | Path) else f"a {type(source).__name__}", series)
         frozen = None
-    judged = judge(found.series, minimum_change, tolerance, frozen)
+    judged = judge(found.series, minimum_change, tolerance, frozen, progress)
     if freeze is not None:
         frozen = _freeze(Path(baselines), freeze, judged)
     return _result(found, judged, better, minimum_change, tolerance, frozen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,20 @@ from perfkit.workflows.regressions.frozen import Frozen
 from perfkit.workflows.regressions.result import FALSE_ALARMS, Change, Deviation, SeriesSummary
 from perfkit.workflows.regressions.series import Series
 
-__all__ = ["Judged", "judge"]
+__all__ = ["Judged", "RegressionsProgress", "judge"]
 
 _FOR_DEVIATIONS = 0.2
 """Share of the accepted false alarms that the newest points get; the changes of level get the rest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegressionsProgress:
+    """How far a search has come: series done, of how many, and the one under way."""
+
+    done: float
+    total: float
+    label: str
+    seconds_left: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +114,11 @@ class Judged:
 
 
 def judge(
-    series: Sequence[Series], minimum_change: float, tolerance: float, frozen: Frozen | None
+    series: Sequence[Series],
+    minimum_change: float,
+    tolerance: float,
+    frozen: Frozen | None,
+    progress: Callable[[RegressionsProgress], None] | None = None,
 ) -> tuple[Judged, ...]:
     """Find the changes of every series, compare its newest point with its range, and keep what stands.
 
@@ -116,8 +130,13 @@ def judge(
         minimum_change: smallest relative change of level that counts.
         tolerance: relative deviation of the newest point that does not matter.
         frozen: ranges that were fixed earlier; None takes all of them from the newest level.
+        progress: called before every series.
     """
-    found = [change_points(one.values, _groups(one), minimum_change=minimum_change) for one in series]
+    found = []
+    for done, one in enumerate(series):
+        if progress is not None:
+            progress(RegressionsProgress(done, len(series), one.name))
+        found.append(change_points(one.values, _groups(one), minimum_change=minimum_change))
     clearest = np.array([min((1 - point.confidence for point in points), default=1.0) for points in found])
     allowed = clearest[_stands(clearest, FALSE_ALARMS * (1 - _FOR_DEVIATIONS))].max(initial=0.0)
     kept = [tuple(point for point in points if 1 - point.confidence <= allowed) for points in found]

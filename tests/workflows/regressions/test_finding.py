@@ -65,9 +65,11 @@ def test_rows_of_one_build_are_repeated_measurements():
 def test_series_are_told_apart_by_a_column():
     values = np.concatenate((noisy(step_at=40), noisy(seed=2)))
     table = {"day": [*range(60)] * 2, "ms": values, "method": ["grpc"] * 60 + ["uds"] * 60}
-    found = perfkit.regressions(table, index="day", value="ms", groups="method")
+    told = []
+    found = perfkit.regressions(table, index="day", value="ms", groups="method", progress=told.append)
     assert [one.series for one in found.regressions] == ["grpc"]
     assert [one.name for one in found.series] == ["grpc", "uds"]
+    assert [(one.done, one.total, one.label) for one in told] == [(0, 2, "grpc"), (1, 2, "uds")]
 
 
 @pytest.mark.parametrize("write", [str, "2026-01-{:02d}T00:00Z".format])
