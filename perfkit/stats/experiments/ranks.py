@@ -46,15 +46,13 @@ def estimate_rank(control: Arm, variant: Arm, alpha: float = 0.05) -> Estimate:
         first, second = np.log(first), np.log(second)
 
     def slower(shift: float) -> float:
-        return float(_placements(first, second - shift).mean())
+        """Share of the pairs in which the variant's unit is the slower one."""
+        return int(_places(first, second - shift).sum()) / (2 * first.size * second.size)
 
     ends = float(second[0] - first[-1]) - 1.0, float(second[-1] - first[0]) + 1.0
     effect = _crossing(slower, 0.5, ends)
     aligned = second - effect
-    variances = (
-        float(_placements(aligned, first).var(ddof=1)) / first.size,
-        float(_placements(first, aligned).var(ddof=1)) / second.size,
-    )
+    variances = _spread(aligned, first), _spread(first, aligned)
     freedom = satterthwaite(variances, (first.size - 1.0, second.size - 1.0))
     reach = float(special.stdtrit(freedom, 1 - alpha / 2))
     width = reach * math.sqrt(sum(variances))
@@ -77,10 +75,14 @@ def estimate_rank(control: Arm, variant: Arm, alpha: float = 0.05) -> Estimate:
     )
 
 
-def _placements(ordered: Floats, values: Floats) -> Floats:
-    """For each value the share of `ordered` that is smaller, ties by half."""
-    places = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return np.asarray(places / (2 * ordered.size), float)
+def _places(ordered: Floats, values: Floats) -> npt.NDArray[np.int64]:
+    """For each value twice how many of `ordered` are smaller, ties by half: whole numbers, which add up exactly."""
+    return np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+
+
+def _spread(ordered: Floats, values: Floats) -> float:
+    """Variance of the mean of each value's share of `ordered` that is smaller."""
+    return float(_places(ordered, values).var(ddof=1)) / (2 * ordered.size) ** 2 / values.size
 
 
 def _crossing(share: Callable[[float], float], level: float, ends: tuple[float, float]) -> float:
