@@ -114,6 +114,15 @@ def test_a_conclusion_before_the_minimum_is_refused_unless_forced(project: Path)
     assert Path("perfkit.toml").read_text() == text
 
 
+def test_a_fixed_test_is_made_once_its_planned_sample_is_there(project: Path) -> None:
+    Path("experiments").mkdir()
+    Path("experiments/faster.toml").write_text('inference = "fixed"\nminimum = 1000\nplanned_units = 500')
+    looked, done = watch("faster"), conclude("faster")
+    assert (looked.report.result.inference, done.report.result.inference) == ("sequential", "fixed")
+    widths = [one.interval[1] - one.interval[0] for one in (looked.report.result.primary, done.report.result.primary)]
+    assert widths[0] > widths[1], "looking early has its price"
+
+
 def test_what_is_not_shown_to_be_harmless_is_not_promoted_unless_forced(project: Path) -> None:
     Path("experiments").mkdir()
     Path("experiments/faster.toml").write_text('metrics = ["latency_ns:mean"]\nmargin = "0.1%"\nminimum = 10')
