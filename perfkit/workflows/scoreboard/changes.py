@@ -46,7 +46,7 @@ ENTRIES = (
             f"200 points without a change, spread 5 %, {_TITLES[noise]}",
             functools.partial(stationary, noise=noise),
             (within("series with a false alarm", "flagged", 0, _ACCEPTED.get(noise, 0.01)),),
-            run_s=0.012,
+            run_s=0.008,
             small_runs=200,
         )
         for noise in NOISES
@@ -59,7 +59,7 @@ ENTRIES = (
             at_least("steps found", "found", 0.85),
             Claim("of these within 3 points of the place", ("near",), share, low=0.8),
         ),
-        run_s=0.02,
+        run_s=0.012,
         small_runs=200,
     ),
 )

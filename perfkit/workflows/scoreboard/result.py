@@ -104,7 +104,7 @@ class Scoreboard:
         figures: in the order of the entries.
         failures: entries that raised an error.
         titles: what each entry simulates, by name.
-        seconds: that each entry took, summed over processes, by name.
+        seconds: of processor time that each entry took, by name.
         seed: of all worlds.
         is_full: whether each rate rests on as many runs as it needs to be claimed.
         recorded_at: when it was made, as ISO 8601 in UTC.

@@ -151,7 +151,7 @@ def _one_by_one(board: _Board, pieces: Sequence[_Piece]) -> None:
 
 def _attempt(piece: _Piece, seed: int) -> tuple[dict[str, Floats], float, str]:
     """The figures of some runs, the seconds that they took, and what went wrong."""
-    began = time.perf_counter()
+    began = time.process_time()
     found: list[Mapping[str, npt.ArrayLike]] = []
     try:
         for number in range(piece.start, piece.stop):
@@ -159,9 +159,9 @@ def _attempt(piece: _Piece, seed: int) -> tuple[dict[str, Floats], float, str]:
             own = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(piece.entry.encode()), number))
             found.append(piece.run(int(own.generate_state(1)[0])))
     except Exception as error:  # noqa: BLE001  whatever a statistic raises, the others go on, and it is named
-        return {}, time.perf_counter() - began, f"run {piece.start + len(found)}: {type(error).__name__}: {error}"
+        return {}, time.process_time() - began, f"run {piece.start + len(found)}: {type(error).__name__}: {error}"
     columns = {name: np.concatenate([np.atleast_1d(one[name]) for one in found]).astype(float) for name in found[0]}
-    return columns, time.perf_counter() - began, ""
+    return columns, time.process_time() - began, ""
 
 
 def _in_processes(board: _Board, pieces: Sequence[_Piece], processes: int) -> None:

@@ -24,7 +24,7 @@ _SESSIONS = 600
 _EFFECT = 0.1
 _LOOKS_PER_PLAN = 20
 """Looks in the time that the fixed test needs."""
-_LONGEST = 8
+_LONGEST = 5
 """Times the fixed test's units: who has found nothing by then stops."""
 _PILOT_SESSIONS = 10_000
 _PILOT_SEED = 20_000
@@ -105,7 +105,7 @@ ENTRIES = (
         "A/A, 600 sessions, looked at 100 times",
         null_sequence,
         tuple(within(f"any rejection, {name}", name, 0, _ALPHA) for name in _ESTIMATES),
-        run_s=0.09,
+        run_s=0.085,
         small_runs=100,
     ),
     Entry(
@@ -114,9 +114,9 @@ ENTRIES = (
         functools.partial(stopping, statistic="mean"),
         (
             at_most_mean("units, by those of a fixed test", "ratio", 1.5),
-            within("not found by 8 times those", "late", 0, 0.01),
+            within("not found by 5 times those", "late", 0, 0.01),
         ),
-        run_s=0.012,
+        run_s=0.006,
         small_runs=200,
     ),
     Entry(
@@ -125,9 +125,9 @@ ENTRIES = (
         functools.partial(stopping, statistic="p95"),
         (
             at_most_mean("units, by those of a fixed test", "ratio", 3.0),
-            within("not found by 8 times those", "late", 0, 0.01),
+            within("not found by 5 times those", "late", 0, 0.01),
         ),
-        run_s=0.025,
+        run_s=0.03,
         small_runs=200,
     ),
     Entry(
@@ -135,7 +135,7 @@ ENTRIES = (
         "B slower by a tenth, as many sessions as planned for 80 % power",
         functools.partial(fixed_power, statistic="mean"),
         (within("found, mean", "found", 0.77, 0.83),),
-        run_s=0.006,
+        run_s=0.002,
         small_runs=200,
     ),
     Entry(
@@ -143,7 +143,7 @@ ENTRIES = (
         "likewise for the p95",
         functools.partial(fixed_power, statistic="p95"),
         (within("found, p95", "found", 0.77, 0.83),),
-        run_s=0.01,
+        run_s=0.004,
         small_runs=200,
     ),
 )
