@@ -8,6 +8,10 @@ All of it is a function of an estimate's effect and standard error. So it does n
 units or more rows of the same units, and a quantile is judged as a mean is. What it takes for granted is that estimates
 are nearly normal and that data comes in an order that has nothing to do with the variants.
 
+Simulated with a hundred looks at 600 sessions of like variants, 1.9 % of 10 000 experiments ever reject the mean at 5 %
+and 2 to 4 % the p50, p95 or p99, whether looks bring sessions or rows. An effect of 10 % is found after 1.2 times the
+units that a fixed test needs for a power of 80 %, on average.
+
 Sources: Robbins, *Statistical methods related to the law of the iterated logarithm*, Annals of Mathematical Statistics
 41 (1970); Johari, Koomen, Pekelis and Walsh, *Always valid inference*, Operations Research 70 (2022); Howard, Ramdas,
 McAuliffe and Sekhon, *Time-uniform, nonparametric, nonasymptotic confidence sequences*, Annals of Statistics 49 (2021);
@@ -45,7 +49,7 @@ Floats = npt.NDArray[np.float64]
 
 EXPECTED_EFFECT = 0.1
 """Size of the effects, on the log scale, that the sequence is tuned to find soonest. Any value keeps it valid; an
-effect of a third or three times of this takes about a fifth more units than with a value made for it."""
+effect of a third of this takes about a sixth more units than with a value made for it, one of three times a third."""
 
 UNITS_NEEDED = 30
 """Units of each variant from which on a standard error is reliable enough to be judged; before, nothing is rejected."""
