@@ -201,7 +201,7 @@ def _text_without(planned: Planned, promoted: str) -> str:
     if promoted:
         before = str(planned.outcome.get("text_before", planned.text))
         after = str(planned.outcome.get("text_after", ""))
-        if planned.text != after:
+        if planned.text.rstrip() != after.rstrip():
             raise InputError(
                 f"{planned.settings_path} changed since {promoted} was promoted; take the change back by hand: "
                 f"`patch -R {planned.settings_path} {planned.outcome_path.with_name(f'{planned.name}.promote.patch')}`"

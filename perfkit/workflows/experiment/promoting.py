@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.config.curves import CurveSet
-from perfkit.config.pool_settings import PoolSettings
+from perfkit.config.pool_settings import DEFAULT_POOL, PoolSettings
 from perfkit.config.publication import read_current
 from perfkit.config.settings import Settings
 from perfkit.errors import FileError, InputError, UnknownNameError
@@ -211,12 +211,13 @@ def promoted_settings(planned: Planned, variant: str) -> tuple[str, Settings]:
         InputError: they cannot be changed line by line.
         ConfigError: a service could not use them.
     """
-    text = planned.text
-    for pool in planned.pools:
-        text = with_pool_changes(text, pool, planned.variants[variant])
-    text = without_experiment(text, planned.name)
-    read = settings_of(text, planned.settings_path, f"with {variant} promoted")
+    text, why = without_experiment(planned.text, planned.name), f"with {variant} promoted"
     wanted = _wanted(planned, variant)
+    read = settings_of(text, planned.settings_path, why)
+    for pool in sorted(planned.pools, key=lambda name: name != DEFAULT_POOL):
+        if _essence(read.pools[pool]) != _essence(wanted[pool]):  # it may have inherited the change already
+            text = with_pool_changes(text, pool, planned.variants[variant])
+            read = settings_of(text, planned.settings_path, why)
     for pool in planned.pools:
         if _essence(read.pools[pool]) != _essence(wanted[pool]):
             raise InputError(

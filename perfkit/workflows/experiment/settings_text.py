@@ -77,7 +77,7 @@ def without_experiment(text: str, name: str) -> str:
     kept = [block for block in blocks if not block.belongs_to("experiments", name)]
     if len(kept) == len(blocks):
         raise InputError(f"experiment {name!r} has no section [experiments.{toml_key(name)}] of its own; edit by hand")
-    return _joined(kept)
+    return _joined(kept, text)
 
 
 def with_switch(text: str, name: str, *, enabled: bool) -> str:
@@ -93,10 +93,10 @@ def with_switch(text: str, name: str, *, enabled: bool) -> str:
     for number in own:
         if blocks[number].name == ("experiments", name):
             blocks[number] = _with_keys(blocks[number], {"enabled": enabled})
-            return _joined(blocks)
+            return _joined(blocks, text)
     header = f"[experiments.{toml_key(name)}]\n"
     _insert(blocks, own[0], _Block(("experiments", name), (header, f"enabled = {toml_value(enabled)}\n")))
-    return _joined(blocks)
+    return _joined(blocks, text)
 
 
 def with_pool_changes(text: str, pool: str, changes: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def with_pool_changes(text: str, pool: str, changes: Mapping[str, Any]) -> str:
     blocks[at] = _with_keys(blocks[at], changes)
     for number, rule in enumerate(rules, start=at + 1):
         _insert(blocks, number, rule)
-    return _joined(blocks)
+    return _joined(blocks, text)
 
 
 def difference(before: str, after: str, path: str | Path) -> str:
@@ -227,5 +227,7 @@ def _insert(blocks: list[_Block], number: int, block: _Block) -> None:
     blocks.insert(number, _Block(block.name, (*start, *block.lines, *end)))
 
 
-def _joined(blocks: Sequence[_Block]) -> str:
-    return "".join(line for block in blocks for line in block.lines).rstrip("\n") + "\n"
+def _joined(blocks: Sequence[_Block], text: str) -> str:
+    """The blocks as one text, with the line ends of the text that they come from."""
+    joined = "".join(line for block in blocks for line in block.lines).rstrip("\n") + "\n"
+    return joined.replace("\n", "\r\n") if "\r\n" in text else joined

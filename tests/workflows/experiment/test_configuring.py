@@ -135,6 +135,15 @@ def test_pools_that_inherit_a_promotion_are_named(here: Path) -> None:
     assert "ml took no part and would change, too" in str(promote("x")).replace("\n", " ")
 
 
+def test_pools_that_inherit_all_of_a_promotion_get_no_lines_of_their_own(here: Path) -> None:
+    made = configure(ExperimentPlan("x"), variants={"A": {}, "B": {"margin": "2%"}})
+    Path("perfkit.toml").write_text(f"{SETTINGS}\n{made.section}")
+    write_outcome(find_experiment("x"), conclusion=conclusion(B=[]))
+    shown = promote("x")
+    assert shown.settings_text == SETTINGS.replace('"3%"\n', '"3%"\nmargin = "2%"\n')
+    assert shown.inherited == ()
+
+
 def test_a_promotion_is_refused_with_the_reasons_of_the_conclusion(here: Path) -> None:
     begin()
     write_outcome(find_experiment("x"), conclusion=conclusion(B=["it breaks the guardrail failed ratio"]))

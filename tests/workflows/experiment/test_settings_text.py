@@ -123,9 +123,10 @@ def test_what_is_not_written_as_sections_is_left_to_people() -> None:
         with_pool_changes("[pools.ml]\nrules = [{ use = 'uds' }]\n", "ml", {"rules": [{"use": "grpc"}]})
 
 
-def test_the_difference_is_what_patch_takes(tmp_path: Path) -> None:
-    after = without_experiment(with_pool_changes(TEXT, "ml", {"goal": "latency"}), "x")
-    (tmp_path / "perfkit.toml").write_text(TEXT)
-    (tmp_path / "change.patch").write_text(difference(TEXT, after, "perfkit.toml"))
-    subprocess.run(["patch", "-s", "perfkit.toml", "change.patch"], cwd=tmp_path, check=True)
-    assert (tmp_path / "perfkit.toml").read_text() == after
+@pytest.mark.parametrize("text", [TEXT, TEXT.rstrip("\n"), TEXT.replace("\n", "\r\n")], ids=["unix", "no end", "dos"])
+def test_the_difference_is_what_patch_takes(tmp_path: Path, text: str) -> None:
+    after = without_experiment(with_pool_changes(text, "ml", {"goal": "latency"}), "x")
+    (tmp_path / "perfkit.toml").write_bytes(text.encode())
+    (tmp_path / "change.patch").write_bytes(difference(text, after, "perfkit.toml").encode())
+    subprocess.run(["patch", "-s", "--binary", "perfkit.toml", "change.patch"], cwd=tmp_path, check=True)
+    assert (tmp_path / "perfkit.toml").read_bytes().rstrip() == after.encode().rstrip()
