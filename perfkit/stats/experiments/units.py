@@ -133,7 +133,7 @@ class Columns:
         plain = isinstance(frame, Mapping) and all(isinstance(one, np.ndarray) for one in frame.values())
         self._columns: Any = frame if plain else to_arrow(frame)
         self.names: Sequence[str] = tuple(map(str, frame)) if plain else self._columns.column_names
-        if plain and len({one.shape for one in frame.values()}) > 1:
+        if plain and (len({one.shape for one in frame.values()}) > 1 or any(one.ndim != 1 for one in frame.values())):
             sizes = ", ".join(f"{name} {one.size}" for name, one in frame.items())
             raise InputError(f"the columns of the frame are not equally long ({sizes}); give one value per row to each")
 
@@ -144,7 +144,7 @@ class Columns:
 
 
 def code_labels(column: Any) -> Coded:
-    """Labels of any type as whole numbers from 0 on; rows without a label get -1.
+    """Labels of any type as whole numbers from 0 on; rows without a label, or with an empty one, get -1.
 
     >>> coded = code_labels(np.array(["B", "A", "B"]))
     >>> coded.codes.tolist(), coded.names
@@ -170,7 +170,8 @@ def sparse_codes(column: Any) -> Coded:
         if kind in "iu":
             coded = _code_integers(column, str)
         elif kind == "U" and size == _CHARACTER:
-            coded = _code_integers(np.ascontiguousarray(column).view(np.uint32), lambda code: chr(code) if code else "")
+            letters = np.ascontiguousarray(column).view(np.uint32)
+            coded = _without_empty(_code_integers(letters, chr), letters)
         if coded is not None:
             return coded
         if kind == "U" and size > _CHARACTER:
@@ -194,6 +195,13 @@ def _code_integers(column: npt.NDArray[Any], name: Callable[[int], str]) -> Code
     return Coded(codes.astype(small, copy=False), room, lambda code: name(int(code) + low))
 
 
+def _without_empty(coded: Coded | None, first_letters: npt.NDArray[np.uint32]) -> Coded | None:
+    """The codes with -1 where the text is empty: it names nothing."""
+    if coded is None or not first_letters.size or first_letters.min() > 0:
+        return coded
+    return dataclasses.replace(coded, codes=np.where(first_letters == 0, -1, coded.codes))
+
+
 def _code_text(column: npt.NDArray[np.str_]) -> Coded:
     """Codes of NumPy text by a hash of 64 bits: that two of a million labels share one has a chance of 1e-8."""
     hashes = np.empty(column.size, np.uint64)
@@ -207,18 +215,33 @@ def _code_text(column: npt.NDArray[np.str_]) -> Coded:
             mixed ^= mixed >> np.uint64(32)
         hashes[start : start + _CHUNK] = mixed
     coded = _code_any(hashes)
-    return Coded(coded.codes, coded.n_labels, lambda code: str(column[int(np.argmax(coded.codes == code))]))
+    named = Coded(coded.codes, coded.n_labels, lambda code: str(column[int(np.argmax(coded.codes == code))]))
+    return _without_empty(named, letters[:, 0]) or named
 
 
 def _code_any(column: Any) -> Coded:
-    array = pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column
+    array = _as_arrow(column)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     encoded = array if isinstance(array.type, pa.DictionaryType) else pc.dictionary_encode(array)
     codes = encoded.indices
     labels = encoded.dictionary
-    filled = pc.fill_null(codes, -1) if codes.null_count else codes
-    return Coded(filled.to_numpy(zero_copy_only=False), len(labels), lambda code: str(labels[int(code)].as_py()))
+    filled = (pc.fill_null(codes, -1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
+    empty = (
+        pc.index(labels, "").as_py() if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type) else -1
+    )
+    if empty >= 0:
+        filled = np.where(filled == empty, -1, filled)
+    return Coded(filled, len(labels), lambda code: str(labels[int(code)].as_py()))
+
+
+def _as_arrow(column: Any) -> Any:
+    if not isinstance(column, np.ndarray):
+        return column
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"a column of the frame cannot be read ({error}); give it values of one type") from error
 
 
 def numbers(column: Any, name: str) -> Floats:
@@ -229,9 +252,10 @@ def numbers(column: Any, name: str) -> Floats:
     """
     if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
         return column.astype(float, copy=False)
-    array = pa.array(column, from_pandas=True) if isinstance(column, np.ndarray) else column
+    array = _as_arrow(column)
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
+    kinds = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
+    if not any(one(array.type) for one in kinds):
         raise InputError(f"column {name!r} holds {array.type}, must hold numbers or truth values")
     return np.asarray(pc.cast(array, pa.float64()).to_numpy(), float)

@@ -186,6 +186,17 @@ def test_rows_without_unit_or_variant_are_left_out_and_counted(sessions: Make) -
     assert result.primary.relative == pytest.approx(kept.primary.relative)
 
 
+@pytest.mark.parametrize("kind", ["U1", "U9", "arrow"])
+def test_empty_text_names_no_variant_and_no_unit(sessions: Make, kind: str) -> None:
+    frame = sessions(12)
+    place = np.arange(frame["session"].size)
+    frame["variant"] = np.where(place < 4, "", frame["variant"]).astype("U1" if kind == "U1" else "U9")
+    frame["session"] = np.where((place > 5) & (place < 9), "", frame["session"].astype("U9"))
+    result = perfkit.ab(pa.table(frame) if kind == "arrow" else frame)
+    assert (result.variants, result.n) == (("A", "B"), 200)
+    assert (result.excluded.rows_without_unit, result.excluded.rows_without_variant) == (3, 4)
+
+
 def test_a_sample_ratio_that_is_off_forbids_every_verdict(sessions: Make) -> None:
     frame = sessions(13, 600, effect=0.3, share=0.35)
     result = perfkit.ab(frame)
@@ -360,6 +371,10 @@ def test_an_empty_frame_and_columns_of_unequal_length_are_refused(sessions: Make
         perfkit.ab({name: column[:0] for name, column in frame.items()})
     with pytest.raises(InputError, match="not equally long"):
         perfkit.ab({**frame, "latency_ns": frame["latency_ns"][1:]})
+    with pytest.raises(InputError, match="values of one type"):
+        perfkit.ab(
+            {**frame, "session": np.array([{1: 2}, "a"] * frame["session"].size, object)[: frame["session"].size]}
+        )
     with pytest.raises(InputError, match="cannot be read as a frame"):
         perfkit.ab(7)
 
