@@ -10,6 +10,7 @@ import numpy.typing as npt
 from perfkit.errors import InputError
 from perfkit.stats.change_points.confirmation import Change, confirmed_changes
 from perfkit.stats.change_points.divisive import FEWEST
+from perfkit.stats.change_points.drift import drift
 from perfkit.stats.change_points.points import Points, read_points
 from perfkit.stats.change_points.result import ChangePoint, ChangePoints
 from perfkit.stats.change_points.search import search
@@ -68,7 +69,10 @@ def change_points(
         ChangePoint(_first_row(points, one), one.before, one.after, one.relative, one.p_value, 1 - min(one.chance, 1.0))
         for one in changes
     )
-    return ChangePoints(shown, points.values.size, count, minimum_change, found.false_alarms, points.warnings)
+    warnings = points.warnings
+    if not shown and (drifted := drift(points.logs, minimum_change)) is not None:
+        warnings += (f"There is no step, but the last fifth is {drifted:+.0%} against the first: the level drifts.",)
+    return ChangePoints(shown, points.values.size, count, minimum_change, found.false_alarms, warnings)
 
 
 def _first_row(points: Points, change: Change) -> int:

@@ -10,7 +10,7 @@ from scipy import fft
 from scipy.special import ndtri, stdtr
 from scipy.stats import rankdata
 
-__all__ = ["FEWEST", "Splits", "correlation", "lag_one", "normal_scores", "strongest_splits"]
+__all__ = ["FEWEST", "Splits", "correlation", "inflation_of", "lag_one", "normal_scores", "strongest_splits"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def strongest_splits(series: Floats, weights: Floats) -> Splits:
     before, after = first / left, (whole - first) / (total - left)
     levels = np.where(np.arange(n) < at[..., None], before, after)
     residuals = (series - levels) * np.sqrt(weights)
-    inflation = _inflation(residuals)
+    inflation = inflation_of(residuals)
     variance = _products(residuals, residuals) / (n - 2) * inflation
     gain = np.take_along_axis(gains, best[..., None], axis=-1)[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -111,7 +111,8 @@ def _products(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.einsum("...i,...i->...", first, second), float)
 
 
-def _inflation(residuals: Floats) -> Floats:
+def inflation_of(residuals: Floats) -> Floats:
+    """How many correlated points say as much as one that is independent of the others; at least 1."""
     n = residuals.shape[-1]
     carried = correlation(residuals)
     reach = round(n**0.5 / 1.4)

@@ -73,6 +73,14 @@ def test_a_change_smaller_than_the_minimum_does_not_count() -> None:
     assert len(change_points(values, minimum_change=0.02)) == 1
 
 
+def test_a_level_that_drifts_without_a_step_is_warned_about() -> None:
+    values = np.random.default_rng(9).normal(100, 1, 200)
+    assert not change_points(values).warnings
+    found = change_points(np.linspace(100.0, 200.0, 200))
+    assert not found
+    assert "+73%" in found.warnings[0]
+
+
 def test_a_burst_of_spikes_is_no_change() -> None:
     values = np.random.default_rng(5).normal(100, 2, 200)
     values[[20, 90, 91, 92, 150]] *= 3
