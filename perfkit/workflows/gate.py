@@ -98,8 +98,8 @@ def gate(
     judged = _read(candidate, "candidate", lake)
     if not judged.cells.height:
         raise InputError(f"{judged.name} has no transfer that succeeded; there is nothing to release. Measure it again")
-    released = _baseline(baseline, judged, lake)
-    hosts = _host_differences(released, judged)
+    sides = _baseline(baseline, judged, lake)
+    released, hosts = pooled(sides), _host_differences(sides, judged)
     if hosts and not force:
         raise InputError(
             f"{judged.name} and {released.name} come from different hosts ({'; '.join(hosts)}): a slow-down of the "
@@ -138,16 +138,16 @@ def _read(run: Run, name: str, lake: str | Path) -> Side:
     return read_side(frame.to_arrow(), str(path), lake, "latency")
 
 
-def _baseline(baseline: Run | Sequence[Run] | None, judged: Side, lake: str | Path) -> Side:
+def _baseline(baseline: Run | Sequence[Run] | None, judged: Side, lake: str | Path) -> list[Side]:
     if baseline is None:
-        return _read(_newest_comparable(judged, lake).run_id, "baseline", lake)
+        return [_read(_newest_comparable(judged, lake).run_id, "baseline", lake)]
     several = baseline if isinstance(baseline, list | tuple) and not _is_records(baseline) else [baseline]
     if not several:
         raise InputError("no baseline is given; name a run, several of them, or leave it out for the newest comparable")
     sides = [_read(run, "baseline", lake) for run in several]
     if judged.name in [side.name for side in sides]:
         raise InputError(f"{judged.name} is the candidate and a baseline, too; name another run as the baseline")
-    return pooled(sides)
+    return sides
 
 
 def _is_records(value: Sequence[Any]) -> bool:
@@ -180,13 +180,11 @@ def _hardware(sentences: Sequence[str]) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if not sentence.startswith(software))
 
 
-def _host_differences(released: Side, judged: Side) -> tuple[str, ...]:
-    return _hardware(
-        tuple(
-            sentence.replace("measured on", "baseline").replace("here it is", "candidate")
-            for sentence in differences(released.fingerprint, judged.fingerprint)
-        )
-    )
+def _host_differences(released: Sequence[Side], judged: Side) -> tuple[str, ...]:
+    """Where the hosts of the baselines differ from that of the candidate, as sentences."""
+    found = (sentence for side in released for sentence in differences(side.fingerprint, judged.fingerprint))
+    worded = (one.replace("measured on", "baseline").replace("here it is", "candidate") for one in found)
+    return _hardware(tuple(dict.fromkeys(worded)))
 
 
 def _refuse_few_launches(released: Side, judged: Side) -> None:

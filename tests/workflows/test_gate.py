@@ -135,7 +135,7 @@ def test_the_newest_earlier_run_of_the_same_preset_and_host_is_the_baseline(tmp_
     )
     assert perfkit.gate("candidate", lake=lake).baseline == "right"
     with pytest.raises(InputError, match=r"different hosts \(CPU: baseline Xeon, candidate EPYC\)"):
-        perfkit.gate("candidate", baseline="other-host", lake=lake)
+        perfkit.gate("candidate", baseline=["right", "other-host"], lake=lake)
     forced = perfkit.gate("candidate", baseline="other-host", lake=lake, force=True)
     assert any("another host" in warning for warning in forced.warnings)
     with pytest.raises(InputError, match="no finished run before old"):
