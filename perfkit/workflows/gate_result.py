@@ -116,7 +116,7 @@ class GateResult:
         return (
             f"Launches are the units ({before} of the baseline, {after} of the candidate). Blocked is a slow-down of "
             f"more than {most} that is significant: an unchanged candidate is blocked in at most {rate} of cases where "
-            "launches differ method by method, in up to three times as many where all methods of a launch are slow "
+            "launches differ method by method, in up to 3.5 times as many where all methods of a launch are slow "
             "together. Methods by themselves are adjusted for their number (Holm)."
         )
 
