@@ -12,6 +12,7 @@ import polars as pl
 from perfkit.stats.baselines import WINDOW, ExpectedRange, Newest, expected_range, judge_newest
 from perfkit.stats.change_points import ChangePoint, ChangePoints, change_points
 from perfkit.stats.corrections import benjamini_hochberg
+from perfkit.stats.pooled import chance_of_change, pooled_correlation
 from perfkit.workflows.regressions.causes import Surroundings, find_causes
 from perfkit.workflows.regressions.frozen import Frozen
 from perfkit.workflows.regressions.result import FALSE_ALARMS, Change, Deviation, SeriesSummary
@@ -123,7 +124,8 @@ def judge(
     """Find the changes of every series, compare its newest point with its range, and keep what stands.
 
     The chance of each series' clearest change is adjusted over the series after Benjamini and Hochberg; a change is
-    kept where its own chance is within the threshold that this gives. Likewise the p-values of the newest points.
+    kept where its own chance is within the threshold that this gives. Likewise the p-values of the newest points. The
+    chance is that of the series alone or, where it is larger, the one at the autocorrelation that all series share.
 
     Args:
         series: what to judge.
@@ -137,9 +139,13 @@ def judge(
         if progress is not None:
             progress(RegressionsProgress(done, len(series), one.name))
         found.append(change_points(one.values, _groups(one), minimum_change=minimum_change))
-    clearest = np.array([min((1 - point.confidence for point in points), default=1.0) for points in found])
+    chances = _chances(series, found)
+    clearest = np.array([min(of_one, default=1.0) for of_one in chances])
     allowed = clearest[_stands(clearest, FALSE_ALARMS * (1 - _FOR_DEVIATIONS))].max(initial=0.0)
-    kept = [tuple(point for point in points if 1 - point.confidence <= allowed) for points in found]
+    kept = [
+        tuple(point for point, chance in zip(points, of_one, strict=True) if chance <= allowed)
+        for points, of_one in zip(found, chances, strict=True)
+    ]
     levels = [_newest_level(one, points) for one, points in zip(series, kept, strict=True)]
     fixed = [frozen.range_of(one.attributes) if frozen else None for one in series]
     newest = [judge_newest(level, tolerance, ranged) for level, ranged in zip(levels, fixed, strict=True)]
@@ -149,6 +155,22 @@ def judge(
     is_frozen = [ranged is not None for ranged in fixed]
     columns = (series, found, kept, newest, is_off.tolist(), expected, is_frozen)
     return tuple(Judged(*row) for row in zip(*columns, strict=True))
+
+
+def _chances(series: Sequence[Series], found: Sequence[ChangePoints]) -> list[list[float]]:
+    """Of each change, how often a series without any shows one as clear: by itself, and at what all have in common."""
+    alone = [[1 - point.confidence for point in points] for points in found]
+    places = [[point.index for point in points] for points in found]
+    correlation = pooled_correlation([one.values for one in series], places)
+    if correlation == 0:
+        return alone
+    for values, at, chances in zip((one.values for one in series), places, alone, strict=True):
+        edges = [0, *at, values.size]
+        for number, place in enumerate(at):
+            low, high = edges[number], edges[number + 2]
+            together = chance_of_change(values[low:high], place - low, correlation)
+            chances[number] = max(chances[number], together)
+    return alone
 
 
 def _stands(p_values: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.bool_]:

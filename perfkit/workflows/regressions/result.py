@@ -198,7 +198,8 @@ class Regressions:
     def method(self) -> str:
         """How the changes came about, for people."""
         return (
-            "E-divisive on ranks, confirmed by L1 Potts, calibrated by a block bootstrap of each series. The newest "
+            "E-divisive on ranks, confirmed by L1 Potts, calibrated by a block bootstrap of each series; with 10 "
+            "series or more, at the autocorrelation that they share. The newest "
             f"points against a prediction interval ({self.baselines} baselines). Both adjusted after Benjamini and "
             f"Hochberg over {self._counted()}: where nothing changed, at most {FALSE_ALARMS:.0%} of looks show "
             "anything"
