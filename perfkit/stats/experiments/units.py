@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,6 +39,8 @@ _FEW = 100
 """Labels that fit into one byte."""
 _CHARACTER = 4
 """Bytes of a character of NumPy's text."""
+_MANY = 100_000
+"""Rows of Arrow text from which on it is hashed."""
 _CHUNK = 2**15
 """Rows that are hashed at a time, so that they stay in the cache."""
 
@@ -223,16 +226,30 @@ def _code_any(column: Any) -> Coded:
     array = _as_arrow(column)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
+    if len(array) >= _MANY and not array.null_count and _is_text(array.type):
+        return _code_arrow_text(array)
     encoded = array if isinstance(array.type, pa.DictionaryType) else pc.dictionary_encode(array)
     codes = encoded.indices
     labels = encoded.dictionary
     filled = (pc.fill_null(codes, -1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
-    empty = (
-        pc.index(labels, "").as_py() if pa.types.is_string(labels.type) or pa.types.is_large_string(labels.type) else -1
-    )
+    empty = pc.index(labels, "").as_py() if _is_text(labels.type) else -1
     if empty >= 0:
         filled = np.where(filled == empty, -1, filled)
     return Coded(filled, len(labels), lambda code: str(labels[int(code)].as_py()))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _code_arrow_text(array: Any) -> Coded:
+    """Codes of much Arrow text by a hash of 64 bits, in half the time of encoding it."""
+    coded = _code_any(pl.Series(pl.from_arrow(array)).hash().to_numpy())
+    lengths = pc.binary_length(array)
+    codes = coded.codes
+    if pc.min(lengths).as_py() == 0:
+        codes = np.where(lengths.to_numpy() == 0, -1, codes)
+    return Coded(codes, coded.n_labels, lambda code: str(array[int(np.argmax(codes == code))].as_py()))
 
 
 def _as_arrow(column: Any) -> Any:
