@@ -26,15 +26,30 @@ _settings_option = click.option(
 _METRIC = "COLUMN:STATISTICS"
 
 
-@click.group("ab", cls=NamedCommands, short_help="Run an experiment: plan, power, watch, conclude, promote.")
-def ab_command() -> None:
-    """Compare variants of a pool's settings on real traffic.
+@click.group(
+    "ab",
+    cls=NamedCommands,
+    invoke_without_command=True,
+    short_help="Run an experiment: plan, power, watch, conclude, promote.",
+)
+@lake_option
+@_settings_option
+@json_option
+@click.pass_context
+def ab_command(context: click.Context, lake: str, settings: Path, as_json: bool) -> None:
+    """List experiments; with a command, compare variants of a pool's settings
+    on real traffic.
 
     An experiment is planned (`configure`), sized (`power`), looked at as often
     as one likes (`watch`), ended (`conclude`), made the default (`promote`) or
     taken back (`rollback`), and put away (`archive`). `test` judges rows of any
     file.
     """
+    if context.invoked_subcommand is not None:  # `perfkit ab --lake elsewhere watch` means what it says
+        given = {"lake": lake, "settings": settings, "as_json": as_json}
+        context.default_map = dict.fromkeys(ab_command.commands, given)
+        return
+    _show_all(settings, as_json)
 
 
 def _test_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -297,6 +312,10 @@ def _archive(name: str, lake: str, settings: Path, as_json: bool) -> None:
 @json_option
 def _list(settings: Path, as_json: bool) -> None:
     """List the experiments of perfkit.toml, of the plans and of the archive."""
+    _show_all(settings, as_json)
+
+
+def _show_all(settings: Path, as_json: bool) -> None:
     from perfkit.workflows.experiment.listing import experiments
 
     existing(settings)

@@ -94,8 +94,9 @@ def test_an_experiment_is_planned_listed_switched_off_and_put_away(perfkit: Run)
     assert perfkit("ab", "list", "--json").json()["experiments"][0]["state"] == "planned"
     Path("perfkit.toml").write_text(SETTINGS + made["section"])
     assert perfkit("check").exit_code == 0
-    listed = perfkit("ab", "list")
-    assert "A 90%, B 10%" in listed.stdout
+    assert "A 90%, B 10%" in perfkit("ab", "list").stdout
+    assert perfkit("ab").stdout == perfkit("ab", "list").stdout
+    assert perfkit("ab", "--settings", "elsewhere.toml", "list").exit_code == 2
     off = perfkit("ab", "rollback", "larger", "--json").json()
     assert "+enabled = false" in off["patch"]
     still = perfkit("ab", "archive", "larger")
