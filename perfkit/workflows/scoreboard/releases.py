@@ -10,7 +10,6 @@ import numpy.typing as npt
 from perfkit.stats.comparison import common_levels
 from perfkit.stats.release import BLOCK, judge_release
 from perfkit.stats.worlds import METHODS, sweep
-from perfkit.workflows.gate import gate
 from perfkit.workflows.scoreboard.claims import Entry, at_least, within
 
 __all__ = ["ENTRIES", "blocked_by_gate", "blocked_by_levels"]
@@ -24,6 +23,8 @@ Columns = dict[str, npt.NDArray[np.generic]]
 
 def blocked_by_gate(seed: int, *, slowdown: float, shared_luck: float = 0.0) -> dict[str, float]:
     """A candidate and its baseline, each measured in three launches of nine rounds: whether `perfkit.gate` blocks."""
+    from perfkit.workflows.gate import gate  # with all that reads a lake: half of what a process takes to start
+
     before, after = _sweeps(seed, slowdown, shared_luck)
     return {"blocked": float(gate(after, baseline=before).blocked)}
 
