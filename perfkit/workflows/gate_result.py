@@ -16,16 +16,19 @@ __all__ = ["GateCheck", "GateResult", "percent"]
 _ORDER = (BLOCK, INCONCLUSIVE, PASS)
 _WIDTH = 78
 _WHOLE_PERCENTS_FROM = 0.2
+_LARGEST = 10.0
 
 
 def percent(share: float, *, signed: bool = True) -> str:
     """A relative change for people; what is not finite is unknown.
 
-    >>> percent(0.1), percent(-0.0312), percent(float("inf")), percent(0.05, signed=False)
-    ('+10.0%', '-3.1%', 'unknown', '5.0%')
+    >>> percent(0.1), percent(-0.0312), percent(float("inf")), percent(0.05, signed=False), percent(23_000)
+    ('+10.0%', '-3.1%', 'unknown', '5.0%', 'over +1000%')
     """
     if not math.isfinite(share):
         return "unknown"
+    if share > _LARGEST:
+        return f"over {percent(_LARGEST, signed=signed)}"
     digits = 0 if abs(share) >= _WHOLE_PERCENTS_FROM else 1
     return f"{share:+.{digits}%}" if signed else f"{share:.{digits}%}"
 
@@ -133,9 +136,12 @@ class GateResult:
     def sentence(self) -> str:
         """The decision as a sentence."""
         head = {BLOCK: "Blocked", PASS: "Passed", INCONCLUSIVE: "Not blocked, but not settled either"}[self.verdict]
-        reasons = [check.sentence for check in self.checks if check.verdict == self.verdict]
-        if self.verdict == PASS:
-            reasons = [check.sentence for check in self.checks if check.kind == "overall"]
+        reasons = [
+            check.sentence
+            for check in self.checks
+            if (check.kind == "overall" if self.verdict == PASS else check.verdict == self.verdict)
+            and (check.kind != "method" or self.blocked)
+        ]
         return f"{head}: {' '.join(reasons)}"
 
     def to_table(self) -> ResultTable:
