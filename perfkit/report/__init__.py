@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from perfkit.report.charts import profile_chart as profile_chart
     from perfkit.report.charts import ranges_chart as ranges_chart
     from perfkit.report.charts import ratios_chart as ratios_chart
+    from perfkit.report.charts import regressions_chart as regressions_chart
     from perfkit.report.charts import regret_chart as regret_chart
     from perfkit.report.charts import sample_ratio_chart as sample_ratio_chart
+    from perfkit.report.charts import series_chart as series_chart
     from perfkit.report.charts import shifts_chart as shifts_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
@@ -36,12 +38,20 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.experiment_verdicts import looks_verdict as looks_verdict
     from perfkit.report.notebook.experiment_verdicts import power_verdict as power_verdict
     from perfkit.report.notebook.experiment_verdicts import sample_ratio_verdict as sample_ratio_verdict
+    from perfkit.report.notebook.experiment_verdicts import self_check_verdict as self_check_verdict
     from perfkit.report.notebook.experiment_verdicts import shifts_verdict as shifts_verdict
+    from perfkit.report.notebook.experiments import open_experiment as open_experiment
     from perfkit.report.notebook.headlines import headlines as headlines
     from perfkit.report.notebook.headlines import record_headlines as record_headlines
+    from perfkit.report.notebook.histories import open_regressions as open_regressions
     from perfkit.report.notebook.lake_versions import open_recorded as open_recorded
     from perfkit.report.notebook.lake_versions import record_versions as record_versions
     from perfkit.report.notebook.records import record as record
+    from perfkit.report.notebook.regressions_verdicts import causes_verdict as causes_verdict
+    from perfkit.report.notebook.regressions_verdicts import changes_verdict as changes_verdict
+    from perfkit.report.notebook.regressions_verdicts import deviations_verdict as deviations_verdict
+    from perfkit.report.notebook.regressions_verdicts import regressions_verdict as regressions_verdict
+    from perfkit.report.notebook.regressions_verdicts import series_verdict as series_verdict
     from perfkit.report.notebook.rendering import prepare_notebook as prepare_notebook
     from perfkit.report.notebook.sends_verdicts import crossover_verdict as crossover_verdict
     from perfkit.report.notebook.sends_verdicts import fastest_verdict as fastest_verdict
@@ -73,6 +83,8 @@ _HOMES = {
     "ab_verdict": "notebook.experiment_verdicts",
     "analysis_verdict": "notebook.analysis_verdicts",
     "benchmark_verdict": "notebook.verdicts",
+    "causes_verdict": "notebook.regressions_verdicts",
+    "changes_verdict": "notebook.regressions_verdicts",
     "channel_verdict": "notebook.service_verdicts",
     "check_verdict": "notebook.service_verdicts",
     "comparison_chart": "charts",
@@ -80,6 +92,7 @@ _HOMES = {
     "crossover_chart": "charts",
     "crossover_verdict": "notebook.sends_verdicts",
     "decision_verdict": "notebook.service_verdicts",
+    "deviations_verdict": "notebook.regressions_verdicts",
     "diagnosis_verdict": "notebook.service_verdicts",
     "dominance_verdict": "notebook.analysis_verdicts",
     "drain_verdict": "notebook.service_verdicts",
@@ -94,7 +107,9 @@ _HOMES = {
     "latency_chart": "charts",
     "looks_chart": "charts",
     "looks_verdict": "notebook.experiment_verdicts",
+    "open_experiment": "notebook.experiments",
     "open_recorded": "notebook.lake_versions",
+    "open_regressions": "notebook.histories",
     "power_chart": "charts",
     "power_verdict": "notebook.experiment_verdicts",
     "prepare_notebook": "notebook.rendering",
@@ -109,12 +124,17 @@ _HOMES = {
     "record": "notebook.records",
     "record_headlines": "notebook.headlines",
     "record_versions": "notebook.lake_versions",
+    "regressions_chart": "charts",
+    "regressions_verdict": "notebook.regressions_verdicts",
     "regret_chart": "charts",
     "relations_verdict": "notebook.analysis_verdicts",
     "replay_verdict": "notebook.verdicts",
     "run_pipeline": "running.runner",
     "sample_ratio_chart": "charts",
     "sample_ratio_verdict": "notebook.experiment_verdicts",
+    "self_check_verdict": "notebook.experiment_verdicts",
+    "series_chart": "charts",
+    "series_verdict": "notebook.regressions_verdicts",
     "settings_verdict": "notebook.verdicts",
     "shifts_chart": "charts",
     "shifts_verdict": "notebook.experiment_verdicts",

@@ -26,9 +26,11 @@ max_uncertainty = "100%"
 max_loss = "100%"
 
 [pipelines.all]
-notebooks = ["00_tutorial", "10_benchmark", "20_analysis", "30_tune"]
+notebooks = ["00_tutorial", "10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions"]
 
 [pipelines.all.parameters]
+simulated_sessions = 200
+draws = 20
 preset = "smoke"
 project_path = "tutorial"
 lake_path = "data/lake"
@@ -65,13 +67,15 @@ def test_a_machine_is_measured_tuned_and_reported(result: PipelineResult, in_pro
     for folder in (in_project, in_project / "tutorial"):
         assert Engine.load(folder / "perfkit.toml").decide(2**20).method
         assert open_lake(folder / "data" / "lake").versions()["transfers"] > 0
-    for name in ("00_tutorial", "10_benchmark", "20_analysis", "30_tune"):
+    for name in ("00_tutorial", "10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions"):
         text = (result.report_path / f"{name}.html").read_text()
         assert len(text) < 3_000_000
         assert 'class="perfkit-chart"' in text
         assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
     records = {one.name: one for notebook in result.notebooks for one in notebook.records}
     assert records["observations"].value > 100
+    assert records["sessions"].value == 200
+    assert records["regressions"].value >= 0
 
 
 @pytest.mark.slow

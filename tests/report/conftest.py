@@ -11,12 +11,14 @@ import pyarrow as pa
 import pytest
 
 from perfkit.learn import Fit, fit
+from perfkit.report.notebook.histories import simulated_regressions
 from perfkit.stats.regret import CostTable, Regret
 from perfkit.workflows.analyse import analyse
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.experiment import reporting
 from perfkit.workflows.experiment.following import experiment_report
 from perfkit.workflows.experiment.report import ExperimentReport
+from perfkit.workflows.regressions import Regressions
 from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
 
 PARAMETERS = """\
@@ -109,6 +111,12 @@ def experiment() -> ExperimentReport:
         {"latency_ns": ("mean", "p95")}, time="observed_at", guardrails={"failed": ("ratio",)}, segments=("pool",)
     )
     return experiment_report(frame, asked)
+
+
+@pytest.fixture(scope="session")
+def found() -> Regressions:
+    """Of twelve simulated histories: the four of gRPC became slower on the day of a deployment."""
+    return simulated_regressions()
 
 
 @pytest.fixture(scope="session")

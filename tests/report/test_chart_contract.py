@@ -31,6 +31,7 @@ from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.comparison import Comparison
 from perfkit.workflows.experiment.following import experiment_report
 from perfkit.workflows.experiment.report import ExperimentReport
+from perfkit.workflows.regressions import Regressions
 from perfkit.workflows.replay_result import ReplayResult
 
 EDGE = Crossover(100_000.0, 80_000.0, 130_000.0, "uds", "shm_pool")
@@ -45,7 +46,12 @@ def shifted(observations: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def full(
-    observations: pa.Table, fitted: Fit, analysis: Analysis, replay_of: ReplayOf, experiment: ExperimentReport
+    observations: pa.Table,
+    fitted: Fit,
+    analysis: Analysis,
+    replay_of: ReplayOf,
+    experiment: ExperimentReport,
+    found: Regressions,
 ) -> Mapping[str, alt.LayerChart]:
     """Every chart with plenty to draw, by the name of its function."""
     comparison = perfkit.compare(observations, shifted(observations))
@@ -59,8 +65,10 @@ def full(
         "profile_chart": charts.profile_chart(analysis.profiles["size"]),
         "ranges_chart": charts.ranges_chart(fitted.curves),
         "ratios_chart": charts.ratios_chart({"grpc_vs_uds": Estimate(12, 10, 15, 30, 3)}),
+        "regressions_chart": charts.regressions_chart(found),
         "regret_chart": charts.regret_chart(replay_of(("tuned", "best_static", "always:uds"))),
         "sample_ratio_chart": charts.sample_ratio_chart(experiment),
+        "series_chart": charts.series_chart(found),
         "shifts_chart": charts.shifts_chart(experiment),
         "stages_chart": charts.stages_chart(analysis.stages_at()),
         "tails_chart": charts.tails_chart(analysis.percentiles),
@@ -112,15 +120,20 @@ def meagre(observations: pa.Table, replay_of: ReplayOf) -> Iterator[tuple[str, a
         yield "effects_chart", charts.effects_chart(known.result)
         for name in ("looks_chart", "power_chart", "sample_ratio_chart", "shifts_chart"):
             yield name, getattr(charts, name)(known)
+    for values in ([5.0], [5.0, 7.0, 5.0], [5.0] * 30):
+        judged = perfkit.regressions({"build": range(len(values)), "ms": values}, index="build", value="ms")
+        yield "series_chart", charts.series_chart(judged)
+        yield "series_chart", charts.series_chart(dataclasses.replace(judged, histories=()))
+        yield "regressions_chart", charts.regressions_chart(judged)
 
 
-def found(plain: Any, wanted: Callable[[str, Any], bool]) -> Iterator[Any]:
+def values_in(plain: Any, wanted: Callable[[str, Any], bool]) -> Iterator[Any]:
     """The values, however deep, whose name and value are wanted."""
     pairs = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
     for name, value in pairs:
         if wanted(str(name), value):
             yield value
-        yield from found(value, wanted)
+        yield from values_in(value, wanted)
 
 
 def test_every_chart_is_held_to_this(full: Mapping[str, alt.LayerChart]) -> None:
@@ -132,14 +145,14 @@ def test_it_fills_its_place_says_how_to_read_it_and_needs_no_legend(name: str, f
     plain = full[name].to_dict()
     assert plain["width"] == "container"
     assert re.search(r"interval|95 ?%|fastest to the slowest", plain["description"])
-    scaled = list(found(plain["layer"], lambda key, value: key in ("color", "shape") and "field" in str(value)))
+    scaled = list(values_in(plain["layer"], lambda key, value: key in ("color", "shape") and "field" in str(value)))
     assert [one for one in scaled if one.get("legend", "") is not None and one.get("scale", "") is not None] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mark_tells_on_how_much_it_rests(name: str, full: Mapping[str, Any]) -> None:
     tooltips = list(
-        found(full[name].to_dict()["layer"], lambda key, value: key == "tooltip" and isinstance(value, list))
+        values_in(full[name].to_dict()["layer"], lambda key, value: key == "tooltip" and isinstance(value, list))
     )
     assert any(one["field"] == "n" for tooltip in tooltips for one in tooltip)
 
@@ -157,7 +170,7 @@ def test_its_intervals_are_drawn(name: str, full: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_methods_have_the_colours_of_the_theme(name: str, full: Mapping[str, Any]) -> None:
-    scales = found(
+    scales = values_in(
         full[name].to_dict()["layer"],
         lambda key, value: (
             key == "color" and "method" in str(value.get("field", "")) if isinstance(value, dict) else False

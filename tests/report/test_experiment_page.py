@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from perfkit import report
-from perfkit.report.charts.powers import detectable_changes, units_for_the_margin
+from perfkit.report.detectable import detectable_changes, units_for_the_margin
 from perfkit.stats.experiments import Guardrail, Segment
 from perfkit.stats.experiments.power import Design, pilot_of_effect, power
 from perfkit.workflows.experiment.report import ExperimentReport

@@ -15,7 +15,9 @@ from perfkit.report.charts.powers import power_chart
 from perfkit.report.charts.profile import profile_chart
 from perfkit.report.charts.ranges import ranges_chart
 from perfkit.report.charts.ratios import ratios_chart
+from perfkit.report.charts.regressions import regressions_chart
 from perfkit.report.charts.regret import regret_chart
+from perfkit.report.charts.series import series_chart
 from perfkit.report.charts.shifts import shifts_chart
 from perfkit.report.charts.splits import sample_ratio_chart
 from perfkit.report.charts.stages import stages_chart
@@ -32,8 +34,10 @@ __all__ = [
     "profile_chart",
     "ranges_chart",
     "ratios_chart",
+    "regressions_chart",
     "regret_chart",
     "sample_ratio_chart",
+    "series_chart",
     "shifts_chart",
     "stages_chart",
     "tails_chart",

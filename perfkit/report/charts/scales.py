@@ -124,6 +124,23 @@ def _labelled(values: list[int], label: Callable[[float], str], **properties: An
     return alt.Axis(values=values, labelExpr=f"({labels})[datum.value]", **properties)
 
 
+def level_axis(domain: tuple[float, float], unit: str) -> LinearAxis:
+    """A linear axis of what was measured, labelled as durations where it is nanoseconds.
+
+    >>> level_axis((95.0, 126.0), "").axis.to_dict()["values"]
+    [95.0, 100.0, 105.0, 110.0, 115.0, 120.0, 125.0]
+    """
+    low, high = domain
+    step = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= 8)
+    values = [float(f"{count * step:.12g}") for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    label = format_duration if unit == "ns" else "{:.6g}".format
+    labels = json.dumps({str(index): label(value) for index, value in enumerate(values)})
+    place = f"round((datum.value - {values[0]}) / {step})"
+    title = "latency" if unit == "ns" else "measured"
+    return LinearAxis(domain, alt.Axis(values=values, labelExpr=f"({labels})[{place}]", title=title, titleAnchor="end"))
+
+
 def log_domain(values: Iterable[float], *, below: float = 1.0, above: float = 1.0) -> tuple[float, float]:
     """From the smallest to the largest value, widened by factors; around a single value, from half of it to its double.
 

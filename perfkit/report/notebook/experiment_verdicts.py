@@ -5,16 +5,25 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from perfkit.report.charts.powers import WANTED_POWER, detectable_changes, units_for_the_margin
 from perfkit.report.charts.variants import change_text
+from perfkit.report.detectable import WANTED_POWER, detectable_changes, units_for_the_margin
 from perfkit.report.notebook.verdicts import Verdict
 from perfkit.stats.verdicts import BETTER, WORSE
 from perfkit.tables import plural
 
 if TYPE_CHECKING:
+    from perfkit.stats.experiments.self_check import SelfCheck
     from perfkit.workflows.experiment.report import EffectOverTime, ExperimentReport, QuantileShift
 
-__all__ = ["ab_verdict", "effects_verdict", "looks_verdict", "power_verdict", "sample_ratio_verdict", "shifts_verdict"]
+__all__ = [
+    "ab_verdict",
+    "effects_verdict",
+    "looks_verdict",
+    "power_verdict",
+    "sample_ratio_verdict",
+    "self_check_verdict",
+    "shifts_verdict",
+]
 
 
 def ab_verdict(experiment: ExperimentReport) -> Verdict:
@@ -114,19 +123,28 @@ def effects_verdict(experiment: ExperimentReport) -> Verdict:
     return Verdict(f"{found}{guarded}{split}")
 
 
+def self_check_verdict(check: SelfCheck) -> Verdict:
+    """Whether the test keeps its promise where nothing can differ.
+
+    Args:
+        check: what `perfkit.ab_self_check` returned.
+    """
+    return Verdict(check.sentence)
+
+
 def _look_sentence(effect: EffectOverTime, experiment: ExperimentReport) -> str:
-    of, last = f"{effect.metric} {effect.statistic} of {effect.variant}", effect.looks[-1]
+    of, last = f"{effect.variant}: {effect.metric} {effect.statistic}", effect.looks[-1]
     decided = effect.decided
     if decided is None:
         return (
-            f"After {plural(len(effect.looks), 'look')} the interval of {of} still holds 0 "
+            f"{of}: after {plural(len(effect.looks), 'look')} its interval still holds 0 "
             f"({change_text(last.low)} to {change_text(last.high)})."
             if isfinite(last.low) and isfinite(last.high)
-            else f"After {plural(len(effect.looks), 'look')} there is too little data for an interval of {of}."
+            else f"{of}: after {plural(len(effect.looks), 'look')} there is too little data for an interval."
         )
     at = f" on {decided.at:%d %B %H:%M}" if decided.at else ""
     return (
-        f"{of[0].upper()}{of[1:]} was clear at look {decided.number} of {len(effect.looks)}{at}, after "
+        f"{of} was clear at look {decided.number} of {len(effect.looks)}{at}, after "
         f"{plural(decided.units, experiment.result.unit)}: stopping there was allowed. It now stands at "
         f"{change_text(last.relative)} ({change_text(last.low)} to {change_text(last.high)})."
     )

@@ -13,12 +13,15 @@ from typing import Any
 from perfkit.engine.ranges import Range, range_at
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
+from perfkit.report.detectable import detectable_changes
 from perfkit.report.notebook.records import Record, record
 from perfkit.stats.vague import is_vague
 from perfkit.units import format_bytes
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.bench_result import BenchResult
+from perfkit.workflows.experiment.report import ExperimentReport
 from perfkit.workflows.published import PublishResult
+from perfkit.workflows.regressions.result import Regressions
 from perfkit.workflows.replay_result import ReplayResult
 
 __all__ = ["headlines", "record_headlines"]
@@ -42,7 +45,7 @@ def record_headlines(*results: Any) -> None:
 
     Args:
         results: what `perfkit.bench`, `perfkit.analyse`, `perfkit.fit`, `perfkit.replay` or `perfkit.publish` returned,
-            or the ranges of a fit; None is left out.
+            the ranges of a fit, the report of an experiment, or what `perfkit.regressions` returned; None is left out.
 
     Raises:
         InputError: a result is none of these, or two figures have the same name.
@@ -148,6 +151,35 @@ def _of_replay(replay: ReplayResult) -> Iterator[Record]:
         tuned = setting.tuned
         name = f"regret, {setting.name}"
         yield Record(name, 100 * tuned.value, 100 * tuned.low, 100 * tuned.high, "%", setting.verdict)
+
+
+@_headlines.register
+def _of_experiment(experiment: ExperimentReport) -> Iterator[Record]:
+    result = experiment.result
+    yield Record(f"{result.unit}s", result.n, verdict="some get lost" if experiment.is_off else "split as planned")
+    several = len(result.variants) > 2
+    for kind, effect in (
+        *(("", one) for one in result.effects),
+        *(("guardrail ", one.effect) for one in result.guardrails),
+    ):
+        if math.isfinite(effect.relative):
+            name = f"{kind}{effect.variant + ': ' if several else ''}{effect.metric} {effect.statistic}"
+            low, high = (100 * bound for bound in effect.interval)
+            verdict = "inconclusive" if experiment.is_off else effect.verdict
+            yield Record(name, 100 * effect.relative, low, high, "%", verdict)
+    found = detectable_changes(experiment)
+    if found:
+        yield Record("smallest increase that is found", 100 * found[1], unit="%")
+
+
+@_headlines.register
+def _of_regressions(found: Regressions) -> Iterator[Record]:
+    yield Record("series judged", found.n)
+    for name, changes in (("regressions", found.regressions), ("improvements", found.improvements)):
+        verdict = f"{changes[0].series or 'the series'} {changes[0].relative:+.0%}" if changes else "none"
+        yield Record(name, len(changes), verdict=verdict)
+    worse = sum(one.is_worse for one in found.deviations)
+    yield Record("newest points worse than expected", worse, verdict="some" if worse else "none")
 
 
 def _measured(name: str, estimate: Any, unit: str) -> Record:

@@ -19,8 +19,12 @@ BUILT_IN_PIPELINES: Mapping[str, PipelineSettings] = {
     "full": PipelineSettings(_MEASURE_AND_TUNE, {**_TUNE, "preset": "full", "replay_budget_s": 240.0}),
     "tune": PipelineSettings(("30_tune",), _TUNE),
     "analyse": PipelineSettings(("20_analysis",), {"lake_path": "data/lake"}),
+    "ab": PipelineSettings(("40_ab_test",), {"lake_path": "data/lake", "settings_path": "perfkit.toml"}),
+    "regressions": PipelineSettings(
+        ("50_regressions",), {"lake_path": "data/lake", "baselines_path": "baselines.json"}
+    ),
 }
-"""``tune`` and ``analyse`` read what was measured before."""
+"""All but the first three read what was measured before; ``ab`` and ``regressions`` simulate where there is nothing."""
 
 
 def all_pipelines(settings: str | Path = DEFAULT_SETTINGS_PATH) -> Mapping[str, PipelineSettings]:
