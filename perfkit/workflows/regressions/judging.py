@@ -22,6 +22,8 @@ __all__ = ["Judged", "RegressionsProgress", "judge"]
 
 _FOR_DEVIATIONS = 0.2
 """Share of the accepted false alarms that the newest points get; the changes of level get the rest."""
+_RECENT = 4
+"""Newest points that are judged, and therefore no past."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,8 +151,8 @@ def judge(
     levels = [_newest_level(one, points) for one, points in zip(series, kept, strict=True)]
     fixed = [frozen.range_of(one.attributes) if frozen else None for one in series]
     newest = [judge_newest(level, tolerance, ranged) for level, ranged in zip(levels, fixed, strict=True)]
-    p_values = np.array([one.p_value if one and one.points else 1.0 for one in newest])
-    is_off = _stands(p_values, FALSE_ALARMS * _FOR_DEVIATIONS)
+    p_values = _newest_chances(levels, newest)
+    is_off = _stands(np.array(p_values), FALSE_ALARMS * _FOR_DEVIATIONS)
     expected = [ranged or expected_range(level) for ranged, level in zip(fixed, levels, strict=True)]
     is_frozen = [ranged is not None for ranged in fixed]
     columns = (series, found, kept, newest, is_off.tolist(), expected, is_frozen)
@@ -171,6 +173,23 @@ def _chances(series: Sequence[Series], found: Sequence[ChangePoints]) -> list[li
             together = chance_of_change(values[low:high], place - low, correlation)
             chances[number] = max(chances[number], together)
     return alone
+
+
+def _newest_chances(levels: Sequence[npt.NDArray[np.float64]], newest: Sequence[Newest | None]) -> list[float]:
+    """How often a newest point is as far off: by its own range or, where the past of any series has more, as it did.
+
+    A stall that hits one run in fifty is nothing new in the newest one; twice in a row it is.
+    """
+    past = np.sort(np.concatenate([np.abs(np.log(one[:-_RECENT] / np.median(one))) for one in levels]))
+    chances = []
+    for one in newest:
+        if one is None or not one.points:
+            chances.append(1.0)
+            continue
+        as_far = past.size - int(np.searchsorted(past, abs(np.log1p(one.relative))))
+        seen = (as_far / past.size) ** one.points if as_far > 1 else 0.0
+        chances.append(max(one.p_value, seen))
+    return chances
 
 
 def _stands(p_values: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.bool_]:

@@ -125,3 +125,13 @@ def test_what_cannot_be_judged_is_refused_with_the_reason(table, named, message)
 def test_an_unknown_direction_is_refused():
     with pytest.raises(UnknownNameError, match="lower, higher"):
         perfkit.regressions(frame([1.0]), index="build", value="ms", better="small")
+
+
+@pytest.mark.parametrize("earlier", [0, 8])
+def test_a_spike_in_the_newest_point_is_news_only_where_there_were_none(earlier):
+    values = np.random.default_rng(1).lognormal(0, 0.03, (20, 9))
+    values[0, -1] *= 3
+    values[1 : 1 + earlier, 2] *= 3
+    table = {"day": [*range(9)] * 20, "ms": values.ravel(), "method": np.repeat([f"m{one}" for one in range(20)], 9)}
+    found = perfkit.regressions(table, index="day", value="ms", groups="method").deviations
+    assert [one.series for one in found] == ([] if earlier else ["m0"])
