@@ -211,7 +211,7 @@ def test_a_crontab_that_cannot_be_read_is_not_replaced(perfkit, project: Path) -
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["nigthly"], "unknown pipeline 'nigthly'; allowed: default, quick, full, tune, analyse, nightly."),
+        (["nigthly"], "unknown pipeline 'nigthly'; allowed: default, quick, full, tune, analyse, ab, regressions, "),
         (["analyse"], "pipeline 'analyse' has no schedule; add schedule = '0 3 * * *' to [pipelines.analyse]"),
         (["analyse", "--at", "0 25 * * *"], "schedule == '0 25 * * *': hour '25'; must be 0 to 23"),
         (["nightly", "--at", "0 3 * * *"], "has the schedule '0 3 * * 1-5' in perfkit.toml; change it there"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["looks_chart"]
 
 _HEIGHT = 280
-_ROOM_RIGHT = 76
+_ROOM_RIGHT = 4
 _QUIET = "#8C8C8C"
 _BEYOND = 2.0  # half-widths of the last interval that are shown beyond it; the first intervals reach much further
 

@@ -23,7 +23,7 @@ _STYLES = (
 )
 _STEPS = tuple(step * 10.0**power for power in range(-4, 3) for step in (1, 2, 5))
 _MOST_TICKS = 8
-_WHOLE_PERCENTS_FROM = 0.1
+_WHOLE_PERCENTS_FROM = 0.0995
 
 
 def variant_colour(variants: Sequence[str]) -> alt.Color:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +29,6 @@ _TOLERANCE = 0.2
 _CERTAINTY = 0.999
 """So sure must we be that a rate is off before we say so: many statistics are checked, and most are fine."""
 _MOST_ROWS = 50_000
-_WIDTH = 78
 _DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {"latency_ns": ("mean", "p50", "p95", "p99")}
 
 AS_PROMISED, TOO_MANY, TOO_FEW, UNKNOWN = "as promised", "too many", "too few", "not enough data"
@@ -142,11 +140,8 @@ class SelfCheck:
             for one in self.rates
         )
         notes = (self.sentence, f"{self.method}.", *(f"! {warning}" for warning in self.warnings))
-        wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
         title = f"Rejections between like variants of {plural(self.n, self.by)}"
-        return ResultTable(
-            title, ("statistic", "rejected", "95% interval", "draws", "verdict"), rows, wrapped, (1, 2, 3)
-        )
+        return ResultTable(title, ("statistic", "rejected", "95% interval", "draws", "verdict"), rows, notes, (1, 2, 3))
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold; what is not known is None."""

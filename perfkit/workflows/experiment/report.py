@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from perfkit.stats.verdicts import INCONCLUSIVE
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from perfkit.stats.experiments.result import ABResult, SampleRatio
 
 __all__ = ["EffectOverTime", "ExperimentReport", "Look", "PowerPoint", "QuantileShift"]
-
-_WIDTH = 78
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,9 +174,8 @@ class ExperimentReport:
         said += [self._narrowed(one) for one in self.over_time if one.looks]
         said += [f"Guardrail {name}: it happened in no variant." for name in self.never_happened]
         said += [f"! {warning}" for warning in self.warnings]
-        notes = tuple(line for note in said for line in textwrap.wrap(note, _WIDTH))
         title = f"Experiment {self.name}: {self.verdict}"
-        return dataclasses.replace(table, title=title, notes=(*table.notes, *notes))
+        return dataclasses.replace(table, title=title, notes=(*table.notes, *said))
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""

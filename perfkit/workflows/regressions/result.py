@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,6 @@ __all__ = ["FALSE_ALARMS", "Change", "Deviation", "Pattern", "Regressions", "Ser
 FALSE_ALARMS = 0.05
 """Accepted chance that series that all did not change show anything; of what is shown, the share that may be wrong."""
 
-_WIDTH = 78
 _SHOWN = 12
 
 
@@ -250,7 +248,7 @@ class Regressions:
         notes += [f"{self.method}.", *(f"! {warning}" for warning in self.warnings)]
         told = {warning: one.name for one in reversed(self.series) for warning in one.warnings}
         notes += [f"! {name}: {warning}" for warning, name in reversed(told.items())][:_SHOWN]
-        return tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
+        return tuple(notes)
 
     def _told_causes(self) -> list[str]:
         """What lies at the worst regression; the others' causes are in `regressions`."""
