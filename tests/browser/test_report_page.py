@@ -19,11 +19,19 @@ from perfkit.learn import Crossover
 from perfkit.report import (
     comparison_chart,
     crossover_chart,
+    effects_chart,
     latency_chart,
+    looks_chart,
+    open_experiment,
+    power_chart,
     profile_chart,
     ranges_chart,
     ratios_chart,
+    regressions_chart,
     regret_chart,
+    sample_ratio_chart,
+    series_chart,
+    shifts_chart,
     stages_chart,
     tails_chart,
 )
@@ -36,6 +44,8 @@ from perfkit.workflows.analyse import analyse
 from perfkit.workflows.replay_result import DecadeRegret, ReplayResult, SettingResult
 
 pytestmark = pytest.mark.browser
+
+CHARTS = 18
 
 
 def replay() -> ReplayResult:
@@ -59,6 +69,9 @@ def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.Tem
     observations = pa.Table.from_pylist(rows)
     ratio = SimpleNamespace(value=1.04, low=0.97, high=1.12, n=90)
     analysis = analyse(pa.concat_tables([observations] * 30))  # rows enough for a percentile
+    experiment = open_experiment(simulated_sessions=300, simulated_effect=0.2).report
+    history = {"build": range(60), "ms": [100.0, 101.0, 99.0] * 13 + [120.0, 121.0, 119.0] * 7}
+    found = perfkit.regressions(history, index="build", value="ms")
     charts = [
         latency_chart(observations),
         latency_chart(observations, curves),
@@ -71,6 +84,10 @@ def page_file(make_curves: Callable[..., CurveSet], tmp_path_factory: pytest.Tem
         crossover_chart(observations, curves, Crossover(150_000.0, 100_000.0, 200_000.0, "uds", "shm_pool")),
         regret_chart(replay()),
         comparison_chart(perfkit.compare(observations, observations)),
+        *(draw(experiment) for draw in (looks_chart, shifts_chart, sample_ratio_chart, power_chart)),
+        effects_chart(experiment.result),
+        regressions_chart(found),
+        series_chart(found),
     ]
     wide = ResultTable("A wide table", tuple("abcdefgh"), (("a cell with some words",) * 8,)).to_html()
     record = Record("edge of uds", 98_304.0, 65_536, 131_072, "bytes")._repr_mimebundle_()["text/html"]
@@ -118,7 +135,7 @@ def test_every_chart_is_drawn_and_nothing_else_is_needed(opened: SimpleNamespace
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart:not([data-drawn])').length === 0")
     figures = opened.page.query_selector_all(".perfkit-chart")
-    assert len(figures) == 11
+    assert len(figures) == CHARTS
     for figure in figures:
         assert figure.get_attribute("data-drawn") == opened.scheme
         box = figure.query_selector("svg").bounding_box()
@@ -143,7 +160,7 @@ def test_charts_follow_when_the_scheme_or_the_width_changes(opened: SimpleNamesp
     opened.page.goto(page_file.as_uri())
     opened.page.wait_for_selector(".perfkit-chart[data-drawn=light]")
     opened.page.emulate_media(color_scheme="dark")
-    opened.page.wait_for_function("document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === 11")
+    opened.page.wait_for_function(f"document.querySelectorAll('.perfkit-chart[data-drawn=dark]').length === {CHARTS}")
     opened.page.set_viewport_size({"width": 400, "height": 900})
     opened.page.wait_for_function("document.querySelector('.perfkit-chart svg').getBoundingClientRect().width <= 400")
     assert fits(opened)
