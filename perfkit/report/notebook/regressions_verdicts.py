@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["causes_verdict", "changes_verdict", "deviations_verdict", "regressions_verdict", "series_verdict"]
 
 _MOST_NAMED = 4
+_LEAST_RATE = 0.001
 
 
 def regressions_verdict(found: Regressions) -> Verdict:
@@ -69,7 +70,7 @@ def series_verdict(found: Regressions, name: str = "") -> Verdict:
     )
     happened = f"{of} changed its level: {said}." if changes else f"{of} did not change its level."
     alarms = (
-        f"A series like it without any change shows one in {summary.false_alarm_rate:.1%} of cases."
+        f"A series like it without any change shows one in {_rate(summary.false_alarm_rate)} of cases."
         if summary.points > 1
         else ""
     )
@@ -121,3 +122,12 @@ def deviations_verdict(found: Regressions) -> Verdict:
 
 def _written(value: float, unit: str) -> str:
     return format_duration(value) if unit == "ns" else f"{value:.4g}"
+
+
+def _rate(rate: float) -> str:
+    """A small chance, for people.
+
+    >>> _rate(0.012), _rate(0.0002)
+    ('1.2%', 'fewer than 0.1%')
+    """
+    return f"{rate:.1%}" if rate >= _LEAST_RATE else f"fewer than {_LEAST_RATE:.1%}"
