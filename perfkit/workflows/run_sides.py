@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from perfkit.errors import InputError
 from perfkit.schema import TRANSFER_COLUMNS
+from perfkit.stats.medians import smooth_median
 from perfkit.stats.tabular import to_arrow
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.runs import resolve_run
@@ -145,7 +146,7 @@ def _as_table(frame: Any) -> pa.Table:
 
 
 def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Every observation, and the median of the rounds' medians of every scenario and launch."""
+    """Every observation, and the smooth median of the rounds' medians of every scenario and launch."""
     given = pl.from_arrow(observations)
     assert isinstance(given, pl.DataFrame)  # a table never becomes a series
     missing = [column.name for column in TRANSFER_COLUMNS if column.required and column.name not in given.columns]
@@ -169,10 +170,18 @@ def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, pl.Data
         .group_by("scenario", "is_control", "launch", "round")
         .agg(pl.col("value").median(), pl.col("group").first())
         .group_by("scenario", "is_control", "launch")
-        .agg(pl.col("value").log().median().exp(), pl.col("group").first())
+        .agg(pl.col("value").log().alias("logs"), pl.col("group").first())
         .sort("scenario", "launch")
     )
-    return named, cells
+    return named, cells.select(pl.exclude("logs"), pl.Series("value", np.exp(_smooth_medians(cells["logs"]))))
+
+
+def _smooth_medians(lists: pl.Series) -> Floats:
+    """The median of each list: few rounds are too few for the middle one alone (a tenth more noise with nine)."""
+    lengths = lists.list.len().to_numpy()
+    table = np.full((lengths.size, lengths.max(initial=1)), np.nan)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = lists.explode().to_numpy()
+    return smooth_median(table)
 
 
 def common_scenarios(side_a: Side, side_b: Side, *, is_control: bool) -> Levels:
