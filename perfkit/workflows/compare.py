@@ -34,11 +34,11 @@ def compare(
 ) -> Comparison:
     """Compare run B with run A, scenario by scenario and over all.
 
-    The launches are the independent units: each counts with the smooth median of its rounds' medians, however many sends it
-    has. A scenario is ``better`` or ``worse`` where its change is significant after Holm's adjustment for the number of
-    scenarios, ``equivalent`` where two one-sided tests, adjusted alike, rule out a change as large as the margin, and
-    ``inconclusive`` otherwise: more launches would tell. Controls, which measure the machine and no method, are judged
-    apart; where one moved, the overall verdict is on the change relative to the controls.
+    The launches are the independent units: each counts with the smooth median of its rounds' medians, however many
+    sends it has. A scenario is ``better`` or ``worse`` where its change is significant after Holm's adjustment for the
+    number of scenarios, ``equivalent`` where two one-sided tests, adjusted alike, rule out a change as large as the
+    margin, and ``inconclusive`` otherwise: more launches would tell. Controls, which measure the machine and no method,
+    are judged apart; where one moved, the overall verdict is on the change relative to the controls.
 
     Args:
         run_a: the run to compare with: a name as `perfkit.workflows.runs.resolve_run` takes it, a result of
