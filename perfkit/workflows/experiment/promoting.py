@@ -8,6 +8,7 @@ force anew, so that the readable ranges are those of the pools as they now are.
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 import textwrap
 from collections.abc import Mapping
@@ -306,6 +307,12 @@ def _refusals(planned: Planned, variant: str) -> list[str]:
     conclusion = planned.outcome.get("conclusion")
     if conclusion is None:
         return [f"the experiment is not concluded; `perfkit ab conclude {planned.name}` judges it"]
+    concluded = planned.outcome.get("variants", {})
+    again = f"restore it, or conclude anew: `perfkit ab conclude {planned.name}`"
+    if concluded.get(variant) != json.loads(json.dumps(planned.variants[variant])):
+        return [f"{variant} is not what it was when the experiment was concluded, so nobody has tested it; {again}"]
+    if set(planned.pools) != set(planned.outcome.get("pools", ())):
+        return [f"the pools that take part are not those that the experiment was concluded for; {again}"]
     problems: Mapping[str, list[str]] = conclusion["promotion_problems"]
     return problems[variant]
 

@@ -45,6 +45,11 @@ def conclusion(**problems: list[str]) -> dict[str, object]:
     return {"recommended": "B", "verdict": "better", "promotion_problems": problems}
 
 
+def keep(concluded: dict[str, object]) -> None:
+    planned = find_experiment("x")
+    write_outcome(planned, pools=list(planned.pools), variants=planned.variants, conclusion=concluded)
+
+
 def test_the_section_that_is_shown_starts_the_experiment_and_nothing_is_written_into_the_settings(here: Path) -> None:
     made = configure(
         ExperimentPlan("x", hypothesis="faster"), variants=VARIANTS, shares={"A": 0.9, "B": 0.1}, pools=("ml",)
@@ -117,7 +122,7 @@ def test_what_is_no_variant_is_refused(text: str) -> None:
 def test_a_promotion_means_what_the_variant_meant_rules_and_inheritance_included(here: Path) -> None:
     begin()
     wanted = find_experiment("x").experiment.variants[1].applied_to(load_perfkit_toml().pools["ml"])  # type: ignore[union-attr]
-    write_outcome(find_experiment("x"), conclusion=conclusion(A=[], B=[]))
+    keep(conclusion(A=[], B=[]))
     shown = promote("x")
     Path("perfkit.toml").write_text(shown.settings_text)
     promoted = load_perfkit_toml()
@@ -130,7 +135,7 @@ def test_a_promotion_means_what_the_variant_meant_rules_and_inheritance_included
 def test_pools_that_inherit_a_promotion_are_named(here: Path) -> None:
     made = configure(ExperimentPlan("x"), variants={"A": {}, "B": {"margin": "2%"}}, pools=("default",))
     Path("perfkit.toml").write_text(f"{SETTINGS}\n{made.section}")
-    write_outcome(find_experiment("x"), conclusion=conclusion(B=[]))
+    keep(conclusion(B=[]))
     assert promote("x").inherited == ("ml",)
     assert "ml took no part and would change, too" in str(promote("x")).replace("\n", " ")
 
@@ -138,7 +143,7 @@ def test_pools_that_inherit_a_promotion_are_named(here: Path) -> None:
 def test_pools_that_inherit_all_of_a_promotion_get_no_lines_of_their_own(here: Path) -> None:
     made = configure(ExperimentPlan("x"), variants={"A": {}, "B": {"margin": "2%"}})
     Path("perfkit.toml").write_text(f"{SETTINGS}\n{made.section}")
-    write_outcome(find_experiment("x"), conclusion=conclusion(B=[]))
+    keep(conclusion(B=[]))
     shown = promote("x")
     assert shown.settings_text == SETTINGS.replace('"3%"\n', '"3%"\nmargin = "2%"\n')
     assert shown.inherited == ()
@@ -146,7 +151,7 @@ def test_pools_that_inherit_all_of_a_promotion_get_no_lines_of_their_own(here: P
 
 def test_a_promotion_is_refused_with_the_reasons_of_the_conclusion(here: Path) -> None:
     begin()
-    write_outcome(find_experiment("x"), conclusion=conclusion(B=["it breaks the guardrail failed ratio"]))
+    keep(conclusion(B=["it breaks the guardrail failed ratio"]))
     refused = promote("x")
     assert (refused.refused, refused.patch) == (True, "")
     assert "it breaks the guardrail failed ratio" in str(refused).replace("\n", " ")

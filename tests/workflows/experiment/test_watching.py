@@ -20,6 +20,7 @@ from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.concluding import conclude, promotion_problems
 from perfkit.workflows.experiment.following import Followed, follow
 from perfkit.workflows.experiment.planned import Planned
+from perfkit.workflows.experiment.promoting import promote
 from perfkit.workflows.experiment.recorded import Recorded
 from perfkit.workflows.experiment.reporting import Analysis, build_report
 from perfkit.workflows.experiment.watching import may_stop, watch, watched
@@ -85,6 +86,23 @@ def test_a_broken_guardrail_and_a_wrong_split_say_stop_and_forbid_a_promotion(he
     assert done.recommended == "A"
     assert "find where sessions get lost" in done.recommendation
     assert "not split as planned" in promotion_problems(done.report, "B")[0]
+
+
+def test_a_variant_that_was_edited_or_added_after_the_conclusion_is_not_promoted(here: Path) -> None:
+    put_traffic(here, effect=-0.3)
+    assert conclude("x").recommended == "B"
+    Path("perfkit.toml").write_text(FILE.replace('"uds"', '"grpc"'))
+    (refusal,) = promote("x", "B").refusals
+    assert "B is not what it was when the experiment was concluded" in refusal
+    Path("perfkit.toml").write_text(f"{FILE}[experiments.x.variants.C]\nshare = 0.0\noverride = 'grpc'\n")
+    assert "C is not what it was" in promote("x", "C").refusals[0]
+    Path("perfkit.toml").write_text(
+        FILE.replace("[pools.ml]", "[pools.ml]\n[pools.other]").replace('["ml"]', '["other"]')
+    )
+    assert "the pools that take part" in promote("x", "B").refusals[0]
+    assert not Path("experiments/x.promote.patch").exists()
+    Path("perfkit.toml").write_text(FILE)
+    assert promote("x", "B").refusals == ()
 
 
 def test_a_variant_that_is_faster_because_it_fails_is_stopped(here: Path) -> None:
