@@ -114,12 +114,7 @@ def follow(
     opened = lake if isinstance(lake, Lake) else open_fresh_lake(lake)
     recorded = read_recorded(opened, name, [*analysis.metrics, *analysis.guardrails, *analysis.segments])
     counts = _counts(recorded.rows, "variant")
-    missing = [variant for variant in planned.variants if not counts.get(variant)]
-    if missing:
-        raise InputError(
-            f"experiment {name!r} has no transfers of {', '.join(missing)} in {opened.path} ({planned.state}); "
-            "name a session in `decide` and `record`, and wait until services have sent"
-        )
+    _refuse_missing(planned, recorded, counts, opened.path)
     quiet = tuple(name for name in analysis.guardrails if name in DERIVED and not pc.sum(recorded.rows[name]).as_py())
     guardrails = {name: given for name, given in analysis.guardrails.items() if name not in quiet}
     report = build_report(
@@ -133,6 +128,22 @@ def follow(
     exposure = sample_ratio(recorded.exposed, shares) if shares else None
     report = dataclasses.replace(report, exposure=exposure, never_happened=quiet)
     return Followed(planned, recorded, report, counts)
+
+
+def _refuse_missing(planned: Planned, recorded: Recorded, counts: Mapping[str, int], lake: str | Path) -> None:
+    """Refuse variants that sent nothing; where sessions were assigned to them, those may fail before they send."""
+    missing = [variant for variant in planned.variants if not counts.get(variant)]
+    if missing:
+        lost = [
+            f"{variant} was assigned to {recorded.exposed[variant]} sessions"
+            for variant in missing
+            if recorded.exposed.get(variant)
+        ]
+        raise InputError(
+            f"experiment {planned.name!r} has no transfers of {', '.join(missing)} in {lake} ({planned.state}"
+            f"{'; ' + ', '.join(lost) + ': do they fail before they send?' if lost else ''}); "
+            "name a session in `decide` and `record`, and wait until services have sent"
+        )
 
 
 def _counts(rows: pa.Table, column: str) -> dict[str, int]:

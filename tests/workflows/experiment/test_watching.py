@@ -17,6 +17,7 @@ from perfkit.config.experiments import Experiment, Variant
 from perfkit.config.settings import Settings
 from perfkit.errors import InputError
 from perfkit.stats.experiments.sample_ratio import sample_ratio
+from perfkit.workflows.experiment import recorded
 from perfkit.workflows.experiment.concluding import conclude, promotion_problems
 from perfkit.workflows.experiment.following import Followed, follow
 from perfkit.workflows.experiment.planned import Planned
@@ -136,6 +137,17 @@ def test_sessions_that_were_assigned_and_not_measured_are_missed(here: Path) -> 
     lost = watched(Followed(found.planned, found.recorded, _with_exposure(report, ratio), found.observations))
     assert lost.advice == "stop"
     assert "the sessions that were assigned (A 150, B 260)" in lost.problems[0]
+
+
+def test_a_variant_whose_sessions_all_fail_before_they_send_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_traffic(here, split=(150, 0))
+    with pytest.raises(InputError, match=r"no transfers of B in data/lake \(running\); name a session"):
+        watch("x")
+    monkeypatch.setattr(recorded, "_exposed", lambda *_: {"A": 150, "B": 148})
+    with pytest.raises(InputError, match="B was assigned to 148 sessions: do they fail before they send"):
+        watch("x")
 
 
 def _with_exposure(report: Any, ratio: Any) -> Any:
