@@ -102,8 +102,8 @@ def test_swapping_the_variants_inverts_the_change(sessions: Make, seed: int) -> 
     there, back = perfkit.ab(frame, metrics=EVERY), perfkit.ab(frame, metrics=EVERY, control="B")
     for one, other in zip(there.effects, back.effects, strict=True):
         assert 1 + other.relative == pytest.approx(1 / (1 + one.relative), rel=1e-6)
-        assert 1 + other.interval[0] == pytest.approx(1 / (1 + one.interval[1]), rel=1e-6)
-        assert other.p_value == pytest.approx(one.p_value, rel=1e-5)
+        assert 1 + other.interval[0] == pytest.approx(1 / (1 + one.interval[1]), rel=1e-4)
+        assert other.p_value == pytest.approx(one.p_value, rel=1e-3)
 
 
 @settings(max_examples=25, deadline=None)
