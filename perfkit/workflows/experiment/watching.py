@@ -44,7 +44,7 @@ class Watched:
         planned_units: sessions of all variants after which it ends: as planned, or as many as find a change as large
             as the margin with a probability of 80 %.
         days: how long it has run.
-        days_left: how long it takes at the present rate of new sessions; NaN where that is not known.
+        days_left: how long it takes at the average rate of new sessions so far; NaN where that is not known.
         problems: why it should be stopped now; empty where nothing speaks for that.
     """
 
@@ -154,7 +154,7 @@ def watched(followed: Followed) -> Watched:
         units = _units_for_margin(effect, planned.plan.inference)
     rate = report.n / days if days > 0 else math.nan
     fewest = min(followed.observations.values())
-    of_rows = report.n * planned.plan.minimum / fewest if fewest else 0.0
+    of_rows = report.n * planned.plan.minimum / fewest
     left = max(0.0, max(units, of_rows) - report.n) / rate if rate > 0 else math.nan
     return Watched(
         name=planned.name,
