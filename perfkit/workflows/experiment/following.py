@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from perfkit.errors import InputError, UnknownNameError
+from perfkit.errors import InputError, PerfkitError, UnknownNameError
 from perfkit.lake import DEFAULT_LAKE_PATH, Lake
 from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.configuring import plan_digest
@@ -22,6 +22,9 @@ from perfkit.workflows.experiment.reporting import Analysis, build_report
 from perfkit.workflows.fresh import open_fresh_lake
 
 __all__ = ["Followed", "experiment_report", "follow"]
+
+_SURE_LOSS = 30
+"""Sessions assigned to a variant of which, by no chance, not one has sent yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,7 @@ def follow(
     Raises:
         UnknownNameError: there is no such experiment.
         InputError: nothing was recorded, or the rows cannot be analysed.
+        PerfkitError: a variant was assigned to many sessions, none of which sent: stop it.
         LakeError: the lake cannot be read.
     """
     planned = find_experiment(name, settings)
@@ -139,7 +143,9 @@ def _refuse_missing(planned: Planned, recorded: Recorded, counts: Mapping[str, i
             for variant in missing
             if recorded.exposed.get(variant)
         ]
-        raise InputError(
+        is_chance = max((recorded.exposed.get(name, 0) for name in missing), default=0) < _SURE_LOSS or not counts
+        raise (InputError if is_chance else PerfkitError)(
+            f"{'' if is_chance else 'STOP: '}"
             f"experiment {planned.name!r} has no transfers of {', '.join(missing)} in {lake} ({planned.state}"
             f"{'; ' + ', '.join(lost) + ': do they fail before they send?' if lost else ''}); "
             "name a session in `decide` and `record`, and wait until services have sent"

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 import perfkit
+from perfkit.cli.app import main
 from perfkit.config.experiment_plan import ExperimentPlan
 from perfkit.config.experiments import Experiment, Variant
 from perfkit.config.settings import Settings
-from perfkit.errors import InputError
+from perfkit.errors import InputError, PerfkitError
 from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment import recorded
 from perfkit.workflows.experiment.concluding import conclude, promotion_problems
@@ -146,8 +147,12 @@ def test_a_variant_whose_sessions_all_fail_before_they_send_is_named(
     with pytest.raises(InputError, match=r"no transfers of B in data/lake \(running\); name a session"):
         watch("x")
     monkeypatch.setattr(recorded, "_exposed", lambda *_: {"A": 150, "B": 148})
-    with pytest.raises(InputError, match="B was assigned to 148 sessions: do they fail before they send"):
+    with pytest.raises(PerfkitError, match=r"STOP: .*B was assigned to 148 sessions: do they fail before they") as stop:
         watch("x")
+    assert not isinstance(stop.value, InputError), "nothing that was given is wrong"
+    assert main(["ab", "watch", "x", "--exit-code"]) == 1
+    monkeypatch.setattr(recorded, "_exposed", lambda *_: {"A": 150, "B": 3})
+    assert main(["ab", "watch", "x", "--exit-code"]) == 2, "3 sessions may be on their way"
 
 
 def _with_exposure(report: Any, ratio: Any) -> Any:
