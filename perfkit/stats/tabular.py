@@ -38,7 +38,7 @@ def to_arrow(frame: Any) -> pa.Table:
         if hasattr(frame, "to_pyarrow"):
             return frame.to_pyarrow()
         return pa.table(frame)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, AttributeError, OverflowError, TypeError, ValueError) as error:
         raise InputError(
             f"a {type(frame).__name__} cannot be read as a frame ({error}); give a dictionary of equally long arrays, "
             "an Arrow table, a pandas or polars frame or an Ibis table"

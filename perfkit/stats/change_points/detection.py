@@ -54,9 +54,9 @@ def change_points(
     >>> [(point.index, round(point.relative, 2)) for point in found]
     [(30, 0.1)]
     """
-    if not 0 < minimum_change < math.inf:
+    if not isinstance(minimum_change, int | float) or not 0 < minimum_change < math.inf:
         raise InputError(f"minimum_change == {minimum_change}, must be above 0, such as 0.05 for 5 %")
-    if not 0 < false_alarm_rate <= 0.5:
+    if not isinstance(false_alarm_rate, int | float) or not 0 < false_alarm_rate <= 0.5:
         raise InputError(f"false_alarm_rate == {false_alarm_rate}, must be above 0 and at most 0.5, such as 0.01")
     points = read_points(values, groups)
     count = points.logs.size

@@ -105,7 +105,7 @@ def _as_numbers(values: npt.ArrayLike) -> Floats:
         given = given.astype(float)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise InputError(f"the values are no numbers ({error}); give one number per measurement") from error
     if given.ndim != 1:
         raise InputError(f"the values have {given.ndim} dimensions, must have 1: one number per measurement")

@@ -160,7 +160,7 @@ def _welch(
     shares = [one / (mean if is_log else scale or 1.0) for one, mean in zip(residuals, means, strict=True)]
     first, second = (float(one @ one) / (one.size - 1) / one.size for one in shares)
     error = math.sqrt(first + second)
-    effect = math.log(means[1] / means[0]) if is_log else (means[1] - means[0]) / (scale or 1.0)
+    effect = math.log(means[1]) - math.log(means[0]) if is_log else (means[1] - means[0]) / (scale or 1.0)
     # What floating point makes of equal values is neither noise nor effect.
     error, effect = (0.0 if abs(one) < _ROUNDING else one for one in (error, effect))
     unit = 1.0 if is_log else scale or 1.0

@@ -82,7 +82,8 @@ def _on_both_scales(estimate: Estimate, bounds: Interval) -> tuple[float, Interv
         return math.nan, _UNKNOWN, _UNKNOWN
     if estimate.is_log:
         low, high = (math.expm1(one) if one < _LARGEST else math.inf for one in bounds)
-        return math.expm1(estimate.effect), (low, high), (control * low, control * high)
+        relative = math.expm1(estimate.effect) if estimate.effect < _LARGEST else math.inf
+        return relative, (low, high), (control * low, control * high)
     if control <= 0:
         return math.nan, _UNKNOWN, bounds
     return estimate.effect / control, (max(bounds[0] / control, -1.0), bounds[1] / control), bounds

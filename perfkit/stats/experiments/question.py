@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -49,7 +50,7 @@ class Question:
             _between(f"margin of {metric}", margin, 1)
         for metric, direction in self.directions.items():
             _one_of(f"direction of {metric}", direction, DIRECTIONS)
-        if self.minimum < 0:
+        if not isinstance(self.minimum, int | float) or not 0 <= self.minimum < math.inf:
             raise InputError(f"minimum == {self.minimum}, must be 0 or more observations per variant")
         for statistics in (*self.metrics.values(), *self.guardrails.values()):
             for one in statistics:
@@ -112,5 +113,5 @@ def _one_of(what: str, got: str, allowed: tuple[str, ...]) -> None:
 
 
 def _between(what: str, got: float, below: float) -> None:
-    if not 0 < got < below:
+    if not isinstance(got, int | float) or not 0 < got < below:
         raise InputError(f"{what} == {got}, must be above 0 and below {below}, for example 0.05")

@@ -13,6 +13,7 @@ from perfkit.errors import InputError
 from perfkit.stats.experiments.question import Question
 from perfkit.stats.experiments.result import Excluded
 from perfkit.stats.experiments.units import Arm, Coded, Columns, arm, code_labels, numbers, sparse_codes
+from perfkit.tables import plural
 
 __all__ = ["Sample", "take_sample"]
 
@@ -112,6 +113,11 @@ def take_sample(frame: Any, question: Question) -> Sample:
     else:
         variant_of[unit] = row_variant
     row_variant, mixed, rows_mixed = _without_mixed(unit, row_variant, variant_of)
+    if not (variant_of >= 0).any():
+        raise InputError(
+            f"no unit is left: {plural(mixed.size, 'unit')} in several variants, {plural(without_unit, 'row')} without "
+            f"a {question.unit}; name the column that was randomised as unit"
+        )
     excluded = Excluded(
         units_in_several_variants=mixed.size,
         rows_of_those=rows_mixed,

@@ -207,7 +207,7 @@ def ab_self_check(
     """
     if not (isinstance(runs, int) and runs >= 1):
         raise InputError(f"runs == {runs}, must be 1 or more; 500 tell 5 % from 10 %")
-    if not 0 < share < 1:
+    if not isinstance(share, int | float) or not 0 < share < 1:
         raise InputError(f"share == {share}, must be above 0 and below 1")
     asked = named_metrics("metrics", metrics)
     drawn_by = by or unit

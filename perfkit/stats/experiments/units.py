@@ -136,6 +136,9 @@ class Columns:
         plain = isinstance(frame, Mapping) and all(isinstance(one, np.ndarray) for one in frame.values())
         self._columns: Any = frame if plain else to_arrow(frame)
         self.names: Sequence[str] = tuple(map(str, frame)) if plain else self._columns.column_names
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise InputError(f"the frame has several columns named {twice[0]!r}; give each its own name")
         if plain and (len({one.shape for one in frame.values()}) > 1 or any(one.ndim != 1 for one in frame.values())):
             sizes = ", ".join(f"{name} {one.size}" for name, one in frame.items())
             raise InputError(f"the columns of the frame are not equally long ({sizes}); give one value per row to each")
@@ -228,14 +231,24 @@ def _code_any(column: Any) -> Coded:
         array = array.combine_chunks()
     if len(array) >= _MANY and not array.null_count and _is_text(array.type):
         return _code_arrow_text(array)
-    encoded = array if isinstance(array.type, pa.DictionaryType) else pc.dictionary_encode(array)
-    codes = encoded.indices
+    if isinstance(array.type, pa.DictionaryType) and _is_ambiguous(array.dictionary):
+        array = array.cast(array.type.value_type)
+    try:
+        encoded = array if isinstance(array.type, pa.DictionaryType) else pc.dictionary_encode(array)
+    except pa.ArrowException as error:
+        raise InputError(f"a column of {array.type} cannot name units or variants; give it text or numbers") from error
+    codes = encoded.indices.cast(pa.int64())  # those of categories are unsigned, and -1 is none
     labels = encoded.dictionary
     filled = (pc.fill_null(codes, -1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
     empty = pc.index(labels, "").as_py() if _is_text(labels.type) else -1
     if empty >= 0:
         filled = np.where(filled == empty, -1, filled)
     return Coded(filled, len(labels), lambda code: str(labels[int(code)].as_py()))
+
+
+def _is_ambiguous(labels: Any) -> bool:
+    """Whether categories hold none, or one twice: their codes are not those of labels then."""
+    return bool(labels.null_count or len(pc.unique(labels)) < len(labels))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -257,7 +270,7 @@ def _as_arrow(column: Any) -> Any:
         return column
     try:
         return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"a column of the frame cannot be read ({error}); give it values of one type") from error
 
 
@@ -267,6 +280,8 @@ def numbers(column: Any, name: str) -> Floats:
     Raises:
         InputError: it holds something else.
     """
+    if isinstance(column, np.ma.MaskedArray) and column.dtype.kind in "fiub":
+        return np.asarray(np.ma.filled(column.astype(float), np.nan), float)
     if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
         return column.astype(float, copy=False)
     array = _as_arrow(column)
@@ -275,4 +290,4 @@ def numbers(column: Any, name: str) -> Floats:
     kinds = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null
     if not any(one(array.type) for one in kinds):
         raise InputError(f"column {name!r} holds {array.type}, must hold numbers or truth values")
-    return np.asarray(pc.cast(array, pa.float64()).to_numpy(), float)
+    return np.asarray(pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), float)
