@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.stats.quantiles import quantile_name
@@ -78,8 +78,12 @@ def named_metrics(what: str, given: Metrics) -> dict[str, tuple[str, ...]]:
     >>> named_metrics("guardrails", ["resident_bytes"])
     {'resident_bytes': ('mean',)}
     """
-    if isinstance(given, str):
-        raise InputError(f'{what} == {given!r}, must name metrics with statistics, for example {{"{given}": ["mean"]}}')
+    named = list(given.values()) if isinstance(given, Mapping) else [given]
+    if isinstance(given, str) or not all(isinstance(one, Iterable) for one in named):
+        example = given if isinstance(given, str) else "latency_ns"
+        raise InputError(
+            f'{what} == {given!r}, must name metrics with statistics, for example {{"{example}": ["mean"]}}'
+        )
     if not isinstance(given, Mapping):
         return dict.fromkeys(given, ("mean",))
     return {
