@@ -11,13 +11,27 @@ from perfkit.cli.output import show
 __all__ = ["event_command"]
 
 
-@click.group("event", cls=NamedCommands, short_help="Tell the lake what happened, or list it.")
-def event_command() -> None:
-    """Tell the lake what happened outside perfkit, or list what it was told.
+@click.group(
+    "event",
+    cls=NamedCommands,
+    invoke_without_command=True,
+    short_help="Tell the lake what happened, or list it.",
+)
+@lake_option
+@json_option
+@click.pass_context
+def event_command(context: click.Context, lake: str, as_json: bool) -> None:
+    """List what the lake was told; `add` tells it what happened outside
+    perfkit.
 
     `perfkit regressions` names the events that lie at a change. Publishing and
     deleting a run tell of themselves.
     """
+    if context.invoked_subcommand is not None:  # `perfkit event --lake elsewhere list` means what it says
+        given = {"lake": lake, "as_json": as_json}
+        context.default_map = dict.fromkeys(event_command.commands, given)
+        return
+    _show_events(lake, None, as_json)
 
 
 @event_command.command("add")
@@ -42,6 +56,10 @@ def _add(name: str, subject: str, message: str, at: str, severity: str, lake: st
 @json_option
 def _list(since: str | None, lake: str, as_json: bool) -> None:
     """List events, newest first."""
+    _show_events(lake, since, as_json)
+
+
+def _show_events(lake: str, since: str | None, as_json: bool) -> None:
     from perfkit.workflows.analyse_selection import parse_moment
     from perfkit.workflows.events import list_events
 
