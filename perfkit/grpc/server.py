@@ -113,6 +113,7 @@ class _Visit:
         self._knows_us = offer.server_token == owner._own.identity.token
         self._settled: tuple[int, ...] = ()
         self._handler_ns = 0
+        self._reserved_bytes = 0
 
     def around(self, behavior: Callable[..., Any], arrive: Callable[..., None]) -> Callable[..., Any]:
         """A handler that answers with one message."""
@@ -212,9 +213,16 @@ class _Visit:
 
     def _take_out(self, response: Any, context: _Context) -> tuple[Any, int]:
         """The answer without its large fields and its lease, if this client can read them from our memory."""
-        owner = self._owner
         if not self._knows_us or not self._offer.can_read:
             return response, 0
+        try:
+            return self._moved(response, context)
+        finally:  # what is held counts by itself from now on
+            if self._reserved_bytes:
+                self._owner._sessions.give_up(self._offer.client, self._reserved_bytes)
+
+    def _moved(self, response: Any, context: _Context) -> tuple[Any, int]:
+        owner = self._owner
         session = self._session()
         try:
             packed = None if session is None else owner._packer.pack(response, 0, self._may_hold)
@@ -235,7 +243,9 @@ class _Visit:
 
     def _may_hold(self, more_bytes: int) -> bool:
         owner = self._owner
-        return owner._sessions.held_bytes(self._offer.client) + more_bytes <= owner._client_limit_bytes
+        may = owner._sessions.reserve(self._offer.client, more_bytes, owner._client_limit_bytes)
+        self._reserved_bytes = more_bytes if may else 0
+        return may
 
 
 def _is_ok(context: _Context) -> bool:

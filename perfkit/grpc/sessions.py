@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections import Counter
 
 from google.protobuf.message import Message
 
@@ -118,6 +119,7 @@ class Sessions:
         self._own = own
         self._lock = threading.Lock()
         self._sessions: dict[bytes, Session] = {}
+        self._reserved_bytes: Counter[int] = Counter()
         self._sweeper: threading.Thread | None = None
         self._closed = threading.Event()
 
@@ -134,9 +136,24 @@ class Sessions:
             self._start_sweeper()
         return session
 
-    def held_bytes(self, client: Identity) -> int:
-        """Size of the blocks that are kept for a client's process, over all its channels."""
-        return sum(one.held_bytes() for one in self._all() if one.memory.peer.pid == client.pid)
+    def reserve(self, client: Identity, more_bytes: int, limit_bytes: int) -> bool:
+        """Whether a client's process may hold more, over all its channels; then that much counts as held.
+
+        Calls are answered in parallel: room that was only looked at would be given to several of them.
+        """
+        with self._lock:
+            held = sum(one.held_bytes() for one in self._sessions.values() if one.memory.peer.pid == client.pid)
+            if held + self._reserved_bytes[client.pid] + more_bytes > limit_bytes:
+                return False
+            self._reserved_bytes[client.pid] += more_bytes
+            return True
+
+    def give_up(self, client: Identity, reserved_bytes: int) -> None:
+        """Give back what was reserved: it is kept in a session by now, or not needed."""
+        with self._lock:
+            self._reserved_bytes[client.pid] -= reserved_bytes
+            if not self._reserved_bytes[client.pid]:
+                del self._reserved_bytes[client.pid]
 
     def current(self) -> dict[str, int]:
         """Figures of the moment."""
