@@ -14,12 +14,10 @@ from perfkit.errors import ConfigError, InputError
 from perfkit.lake.rollups import roll_up
 from perfkit.schema import arrow_schema
 
-NOW = datetime.datetime.now(datetime.UTC)
-
 
 def traffic(*, slow=0.0, failed=0.0, minutes=range(10, 600), each=5, pool="ml"):
     """Requests of a service: 1 ms each, a share of them 9 ms, a share of them failed; `minutes` ago."""
-    rng = np.random.default_rng(1)
+    rng, now = np.random.default_rng(1), datetime.datetime.now(datetime.UTC)
     ago = np.repeat(np.array(list(minutes)), each)
     latency = np.where(rng.random(ago.size) < slow, 9_000_000, 1_000_000)
     return pa.table(
@@ -30,7 +28,7 @@ def traffic(*, slow=0.0, failed=0.0, minutes=range(10, 600), each=5, pool="ml"):
             "payload_bytes": np.full(ago.size, 100_000),
             "latency_ns": latency,
             "ok": rng.random(ago.size) >= failed,
-            "observed_at": pa.array([NOW - datetime.timedelta(minutes=int(one)) for one in ago]),
+            "observed_at": pa.array([now - datetime.timedelta(minutes=int(one)) for one in ago]),
         }
     )
 
