@@ -97,7 +97,10 @@ def gate(
     """
     judged = _read(candidate, "candidate", lake)
     if not judged.cells.height:
-        raise InputError(f"{judged.name} has no transfer that succeeded; there is nothing to release. Measure it again")
+        raise InputError(
+            f"{judged.name} has no transfer that succeeded and took longer than nothing ({judged.observations.height} "
+            "rows); there is nothing to release. Measure it again"
+        )
     sides = _baseline(baseline, judged, lake)
     released, hosts = pooled(sides), _host_differences(sides, judged)
     if hosts and not force:

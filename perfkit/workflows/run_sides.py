@@ -152,6 +152,7 @@ def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, pl.Data
     missing = [column.name for column in TRANSFER_COLUMNS if column.required and column.name not in given.columns]
     if missing:
         raise InputError(f"the frame lacks {', '.join(missing)}; see perfkit.schema.TRANSFER_COLUMNS")
+    _check_types(given, _VALUES[quantity].meta.root_names())
     absent = [column for column in TRANSFER_COLUMNS if column.name not in given.columns]
     frame = given.with_columns(pl.lit(column.default).alias(column.name) for column in absent)
     described = pl.concat_str([*_NAMING, *_NAMING_NUMBERS], separator=" ")
@@ -174,6 +175,21 @@ def _cells(observations: pa.Table, quantity: str) -> tuple[pl.DataFrame, pl.Data
         .sort("scenario", "launch")
     )
     return named, cells.select(pl.exclude("logs"), pl.Series("value", np.exp(_smooth_medians(cells["logs"]))))
+
+
+def _check_types(given: pl.DataFrame, measured: Sequence[str]) -> None:
+    """Refuse text where numbers belong: a file has as text what cannot be read in a single row, too."""
+    if not given.height:  # without rows, everything is text
+        return
+    for name in (*measured, "payload_bytes"):
+        if name not in given.columns or given[name].dtype.is_numeric() or given[name].dtype == pl.Null:
+            continue
+        texts = given[name].cast(pl.String)
+        wrong = given.with_row_index("row", 1).filter(texts.cast(pl.Float64, strict=False).is_null())
+        where = f" ({wrong[name][0]!r} in row {wrong['row'][0]})" if wrong.height else ""
+        raise InputError(f"column {name} is {given[name].dtype}{where}, must be numbers; repair or drop those rows")
+    if "ok" in given.columns and given["ok"].dtype != pl.Boolean:
+        raise InputError(f"column ok is {given['ok'].dtype}, must be true or false: whether a transfer succeeded")
 
 
 def _smooth_medians(lists: pl.Series) -> Floats:

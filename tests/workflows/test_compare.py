@@ -211,6 +211,11 @@ def test_what_is_no_run_is_refused():
         perfkit.compare(3, measured(1, launches=2))
     with pytest.raises(InputError, match="the frame lacks method"):
         perfkit.compare(measured(1, launches=2).drop_columns(["method"]), measured(1, launches=2))
+    columns = {"method": ["uds"] * 2, "payload_bytes": [1, 1], "launch": [0, 1], "latency_ns": ["5", "slow"]}
+    with pytest.raises(InputError, match=r"column latency_ns is String \('slow' in row 2\), must be numbers"):
+        perfkit.compare(columns, columns)
+    with pytest.raises(InputError, match="column ok is Int64, must be true or false"):
+        perfkit.compare({**columns, "latency_ns": [5, 6], "ok": [1, 1]}, columns)
 
 
 def test_the_table_shows_what_changed_and_says_what_it_leaves_out():
