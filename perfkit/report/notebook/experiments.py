@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from perfkit.workflows.experiment.report import ExperimentReport
     from perfkit.workflows.experiment.reporting import Analysis
 
-__all__ = ["OpenedExperiment", "open_experiment"]
+__all__ = ["SIMULATED", "OpenedExperiment", "open_experiment"]
+
+SIMULATED = "simulated"
+"""Name of an experiment that nobody ran."""
 
 _SEED = 40
 _FIRST_DAY, _DAYS = "2026-11-02", 14
@@ -107,7 +110,9 @@ def open_experiment(
         raise InputError(f"experiment {name!r} and file {file_path} are both given; give one")
     if name:
         followed = follow(name, lake=open_recorded(lake_path, versions), settings=settings_path)
-        return OpenedExperiment(followed.report, followed.recorded.rows, f"Experiment {name} of {lake_path}.")
+        return OpenedExperiment(
+            followed.report, followed.recorded.rows, f"Experiment {name} of {Path(lake_path).resolve()}."
+        )
     if file_path:
         rows, file_name = read_frame(file_path), Path(file_path).name
         analysis = Analysis({metric: tuple(statistics)}, time=time, segments=tuple(segments))
@@ -118,7 +123,7 @@ def open_experiment(
         f"by {simulated_effect:+.0%}."
     )
     simulated = Analysis({"latency_ns": tuple(statistics)}, time="observed_at", segments=("pool",))
-    return _built(rows, simulated, "simulated", origin)
+    return _built(rows, simulated, SIMULATED, origin)
 
 
 def _built(rows: Any, analysis: Analysis, name: str, origin: str) -> OpenedExperiment:

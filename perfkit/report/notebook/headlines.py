@@ -5,6 +5,7 @@ Every name stands once in a notebook, so that the figures of two runs of it can 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from perfkit.engine.ranges import Range, range_at
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report.detectable import detectable_changes
+from perfkit.report.notebook.experiments import SIMULATED
+from perfkit.report.notebook.histories import SIMULATION
 from perfkit.report.notebook.records import Record, record
 from perfkit.stats.vague import is_vague
 from perfkit.units import format_bytes
@@ -155,6 +158,16 @@ def _of_replay(replay: ReplayResult) -> Iterator[Record]:
 
 @_headlines.register
 def _of_experiment(experiment: ExperimentReport) -> Iterator[Record]:
+    found = _experiment_records(experiment)
+    return _simulated(found) if experiment.name == SIMULATED else found
+
+
+def _simulated(records: Iterator[Record]) -> Iterator[Record]:
+    """Figures that nobody takes for measured, nor compares with what was."""
+    return (dataclasses.replace(one, name=f"simulated: {one.name}") for one in records)
+
+
+def _experiment_records(experiment: ExperimentReport) -> Iterator[Record]:
     result = experiment.result
     yield Record(f"{result.unit}s", result.n, verdict="some get lost" if experiment.is_off else "split as planned")
     several = len(result.variants) > 2
@@ -174,6 +187,11 @@ def _of_experiment(experiment: ExperimentReport) -> Iterator[Record]:
 
 @_headlines.register
 def _of_regressions(found: Regressions) -> Iterator[Record]:
+    records = _regression_records(found)
+    return _simulated(records) if found.source == SIMULATION else records
+
+
+def _regression_records(found: Regressions) -> Iterator[Record]:
     yield Record("series judged", found.n)
     for name, changes in (("regressions", found.regressions), ("improvements", found.improvements)):
         verdict = f"{changes[0].series or 'the series'} {changes[0].relative:+.0%}" if changes else "none"

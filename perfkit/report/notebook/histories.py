@@ -14,7 +14,10 @@ from perfkit.tables import plural
 if TYPE_CHECKING:
     from perfkit.workflows.regressions.result import Change, Regressions
 
-__all__ = ["OpenedHistories", "open_regressions"]
+__all__ = ["SIMULATION", "OpenedHistories", "open_regressions"]
+
+SIMULATION = "a simulation"
+"""Source of what was not measured."""
 
 _SEED = 50
 _POINTS, _CHANGED_AT, _IMPROVED_AT = 90, 60, 40
@@ -58,7 +61,8 @@ def open_regressions(
     minimum_change: float = 0.05,
     tolerance: float = 0.2,
 ) -> OpenedHistories:
-    """Look for regressions in a file, else in a lake; where it has too few points in any series, in a simulation.
+    """Look for regressions in a file, or without one in a lake; where no series of the lake has points enough, in a
+    simulation.
 
     Args:
         file_path: CSV or Parquet file; empty reads the lake.
@@ -94,7 +98,7 @@ def open_regressions(
         why = "the lake has no transfers"
     else:
         if any(one.expected for one in found.series):
-            return OpenedHistories(found, f"{plural(found.n, 'series', ['series'])} of {lake_path}.")
+            return OpenedHistories(found, f"{plural(found.n, 'series', ['series'])} of {Path(lake_path).resolve()}.")
         why = "no series of the lake has more than a few points yet"
     return OpenedHistories(simulated_regressions(**sizes), f"Simulated, as {why}. {_TRUTH}")
 
@@ -132,7 +136,7 @@ def simulated_regressions(**sizes: Any) -> Regressions:
     )
     times = np.array([day.timestamp() for day in days])
     histories = tuple(dataclasses.replace(one, times=times) for one in found.histories)
-    return _explained(dataclasses.replace(found, source="a simulation", unit="ns", histories=histories, events=events))
+    return _explained(dataclasses.replace(found, source=SIMULATION, unit="ns", histories=histories, events=events))
 
 
 def _explained(found: Regressions) -> Regressions:

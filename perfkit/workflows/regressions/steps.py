@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
+from perfkit.lake import DEFAULT_LAKE_PATH
 from perfkit.workflows.regressions.result import Change
 
 __all__ = ["recommended_steps"]
@@ -25,7 +27,10 @@ def recommended_steps(regressions: tuple[Change, ...], lake: str, runs: frozense
         lake: folder of the lake.
         runs: ids of its runs: a change between two of them can be compared scenario by scenario.
     """
-    where = "" if lake == "data/lake" else f" --lake {shlex.quote(lake)}"
+    path = Path(lake)
+    if ".." in path.parts:  # relative to a notebook, where nobody runs commands
+        path = path.resolve()
+    where = "" if path == Path(DEFAULT_LAKE_PATH) else f" --lake {shlex.quote(str(path))}"
     steps: list[str] = []
     for one in regressions[:3]:
         causes = one.causes
