@@ -14,6 +14,7 @@ from perfkit.stats.change_points.drift import drift
 from perfkit.stats.change_points.points import Points, read_points
 from perfkit.stats.change_points.result import ChangePoint, ChangePoints
 from perfkit.stats.change_points.search import search
+from perfkit.tables import plural
 
 __all__ = ["change_points"]
 
@@ -61,7 +62,7 @@ def change_points(
     points = read_points(values, groups)
     count = points.logs.size
     if count < 2 * FEWEST:
-        few = f"{count} points are too few: a change needs {FEWEST} before it and {FEWEST} from it on."
+        few = f"too few: {plural(count, 'point')}, where a change needs {FEWEST} before it and {FEWEST} from it on."
         return ChangePoints((), points.values.size, count, minimum_change, 0.0, (*points.warnings, few))
     found = search(points.logs, points.weights, false_alarm_rate, math.log1p(minimum_change))
     changes = confirmed_changes(points.logs, points.weights, found.candidates, minimum_change)

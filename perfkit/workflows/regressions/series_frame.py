@@ -20,6 +20,8 @@ __all__ = ["read_frame", "series_of_frame"]
 
 _NAMED = 5
 """Rows that a warning names; the others it counts."""
+_SECONDS_FROM = 1e6
+"""Fractions from here on are seconds since 1970; smaller ones may be versions, whose order only the rows tell."""
 _MISSING = ("", "nan", "na", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity")
 """How files write that there is no measurement, in small letters."""
 
@@ -51,7 +53,7 @@ def read_frame(source: Any) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} is no file; give a CSV file with a header, or a Parquet file")
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path, glob=False)
         # As text: a value that is no number is then found with its row, and an index is shown as it was written.
         return pl.read_csv(path, infer_schema=False, glob=False)
@@ -96,9 +98,8 @@ def series_of_frame(frame: pl.DataFrame, *, index: str, value: str, groups: Sequ
         raise InputError(
             f"column {value!r} has no value above 0; a change is relative, so give durations, sizes or rates"
         )
-    columns = _Columns(
-        rows.sort("perfkit order", maintain_order=True), index, tuple(groups), (*warnings, *order_warnings)
-    )
+    apart = tuple(dict.fromkeys(groups))
+    columns = _Columns(rows.sort("perfkit order", maintain_order=True), index, apart, (*warnings, *order_warnings))
     return _divide(columns, value)
 
 
@@ -106,11 +107,14 @@ def _divide(columns: _Columns, value: str) -> list[Series]:
     if not columns.groups:
         return [_series(columns, columns.rows, value, {})]
     parts = columns.rows.partition_by(columns.groups, as_dict=True, maintain_order=True)
-    found = []
-    for key, part in parts.items():
-        attributes = {name: str(given) for name, given in zip(columns.groups, key, strict=True)}
-        found.append(_series(columns, part, " ".join(attributes.values()), attributes))
-    return found
+    attributes = [{name: str(given) for name, given in zip(columns.groups, key, strict=True)} for key in parts]
+    names = [" ".join(one.values()) for one in attributes]
+    if len(set(names)) < len(names):  # "a b" and "c", "a" and "b c"
+        pairs = [zip(columns.groups, key, strict=True) for key in parts]
+        names = [", ".join(f"{name}={given!r}" for name, given in one) for one in pairs]
+    return [
+        _series(columns, part, name, one) for part, name, one in zip(parts.values(), names, attributes, strict=True)
+    ]
 
 
 def _series(columns: _Columns, part: pl.DataFrame, name: str, attributes: dict[str, str]) -> Series:
@@ -160,7 +164,9 @@ def _rows(rows: npt.NDArray[np.int64]) -> str:
 
 def _in_order(given: pl.Series) -> tuple[pl.Series, pl.Series, tuple[str, ...]]:
     """The index as it is shown, what the rows are sorted by, and a warning where that changes their order."""
-    missing = given.is_null() | (given.cast(pl.String).str.strip_chars() == "")
+    if given.dtype.is_nested():
+        raise InputError(f"column {given.name!r} holds {given.dtype}, must hold numbers, times or text")
+    missing = given.is_null() | given.cast(pl.String).str.strip_chars().is_in(["", "NaN"])
     if missing.any():
         raise InputError(f"{given.name} of row {int(missing.arg_max() or 0) + 1} is missing; every row needs its index")
     shown, keys = _sortable(given)
@@ -174,8 +180,8 @@ def _in_order(given: pl.Series) -> tuple[pl.Series, pl.Series, tuple[str, ...]]:
 def _sortable(given: pl.Series) -> tuple[pl.Series, pl.Series]:
     """The index as it is shown, and as what can be sorted.
 
-    Whole numbers and times are sorted. Of other text nobody knows the order (versions, hashes): it is taken as it
-    comes.
+    Whole numbers and times are sorted, seconds since 1970 too. Of other text nobody knows the order (versions, hashes):
+    it is taken as it comes.
     """
     as_it_comes = pl.Series(np.arange(len(given)))
     if given.dtype.is_numeric() or given.dtype.is_temporal():
@@ -184,6 +190,9 @@ def _sortable(given: pl.Series) -> tuple[pl.Series, pl.Series]:
     whole = text.cast(pl.Int64, strict=False)
     if not whole.is_null().any():
         return whole, whole
+    numbers = text.cast(pl.Float64, strict=False)
+    if not numbers.is_null().any() and numbers.min() >= _SECONDS_FROM:  # type: ignore[operator]  # numbers
+        return text, numbers
     try:
         return text, text.str.to_datetime(time_unit="us")
     except pl.exceptions.PolarsError:

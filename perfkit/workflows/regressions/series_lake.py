@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,9 +16,6 @@ from perfkit.lake import Lake
 from perfkit.units import format_bytes
 from perfkit.workflows.regressions.series import Series
 from perfkit.workflows.runs import run_records
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["LakeSeries", "RunFacts", "series_of_lake"]
 
@@ -83,7 +79,7 @@ def series_of_lake(lake: Lake, *, since: datetime.datetime | None, bucket_ns: in
     hosts = {name: " ".join(facts.fingerprint.get(key, "") for key in _HARDWARE) for name, facts in runs.items()}
     points = points.with_columns(host=pl.col("run_id").replace_strict(hosts, default="", return_dtype=pl.String))
     names = [*_KEYS, "size", "host"]
-    parts = points.sort("at", "point").partition_by(names, as_dict=True, maintain_order=True)
+    parts = points.sort("at", "point", *names).partition_by(names, as_dict=True, maintain_order=True)
     attributes = [dict(zip(names, map(_written, key), strict=True)) for key in parts]
     varying = [name for name in names if name in _ALWAYS_NAMED or len({one[name] for one in attributes}) > 1]
     return LakeSeries(

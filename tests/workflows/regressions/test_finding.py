@@ -135,3 +135,22 @@ def test_a_spike_in_the_newest_point_is_news_only_where_there_were_none(earlier)
     table = {"day": [*range(9)] * 20, "ms": values.ravel(), "method": np.repeat([f"m{one}" for one in range(20)], 9)}
     found = perfkit.regressions(table, index="day", value="ms", groups="method").deviations
     assert [one.series for one in found] == ([] if earlier else ["m0"])
+
+
+def test_seconds_with_fractions_are_sorted_and_a_missing_or_nested_index_is_refused(tmp_path):
+    values = [*[10.0, 10.2, 9.9, 10.1] * 4, *[13.0, 13.2, 12.9, 13.1] * 4]
+    mixed = sorted(range(32), key=lambda number: number % 7)
+    file = tmp_path / "times.csv"
+    file.write_text("t,v\n" + "\n".join(f"{1_700_000_000.5 + number},{values[number]}" for number in mixed))
+    assert len(perfkit.regressions(file, index="t", value="v").regressions) == 1
+    for index, message in (([float("nan"), *range(31)], "t of row 1 is missing"), ([[1]] * 32, "holds List")):
+        with pytest.raises(InputError, match=message):
+            perfkit.regressions(pl.DataFrame({"t": index, "v": values}, strict=False), index="t", value="v")
+
+
+def test_series_whose_names_would_be_the_same_stay_apart():
+    values = [*[10.0, 10.2, 9.9, 10.1] * 4, *[13.0, 13.2, 12.9, 13.1] * 4]
+    frame = {"t": [*range(32)] * 2, "a": ["x y"] * 32 + ["x"] * 32, "b": ["z"] * 32 + ["y z"] * 32, "v": values * 2}
+    found = perfkit.regressions(frame, index="t", value="v", groups=("a", "b", "a"))
+    assert [one.name for one in found.series] == ["a='x y', b='z'", "a='x', b='y z'"]
+    assert len(found.regressions) == 2
