@@ -233,8 +233,14 @@ def _recommendation(report: ExperimentReport, recommended: str, name: str) -> st
 def _keep(concluded: Concluded, followed: Followed, lake: str | Path) -> Concluded:
     plain = concluded.to_plain()
     planned = followed.planned
-    kept = {"name": planned.name, "pools": list(planned.pools), "variants": planned.variants, "conclusion": plain}
-    write_outcome(planned, **kept)
+    write_outcome(
+        planned,
+        name=planned.name,
+        pools=list(planned.pools),
+        pool_tables=planned.pool_tables,
+        variants=planned.variants,
+        conclusion=plain,
+    )
     details = {
         **{key: plain[key] for key in ("verdict", "recommended", "forced", "refusals", "n")},
         "primary": followed.report.result.primary.to_plain(),

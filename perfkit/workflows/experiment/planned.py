@@ -13,6 +13,7 @@ from typing import Any
 
 from perfkit.config.experiment_plan import ExperimentPlan, load_plan, plan_path, plans_folder
 from perfkit.config.experiments import Experiment
+from perfkit.config.pool_settings import DEFAULT_POOL
 from perfkit.config.publication import read_current
 from perfkit.config.settings import Settings, read_settings
 from perfkit.config.source import read_text
@@ -90,6 +91,12 @@ class Planned:
         if self.experiment is None:
             return tuple(self.outcome.get("pools", ()))
         return self.experiment.pools or tuple(self.settings.pools)
+
+    @property
+    def pool_tables(self) -> Mapping[str, Any]:
+        """What the settings say of each pool that takes part, and of the one that all others inherit from."""
+        tables = tomllib.loads(self.text).get("pools", {})
+        return {name: tables[name] for name in dict.fromkeys((DEFAULT_POOL, *self.pools)) if name in tables}
 
     def analysis(self) -> Analysis:
         """How it is analysed: by its plan."""

@@ -313,6 +313,10 @@ def _refusals(planned: Planned, variant: str) -> list[str]:
         return [f"{variant} is not what it was when the experiment was concluded, so nobody has tested it; {again}"]
     if set(planned.pools) != set(planned.outcome.get("pools", ())):
         return [f"the pools that take part are not those that the experiment was concluded for; {again}"]
+    now, then = (json.loads(json.dumps(one)) for one in (planned.pool_tables, planned.outcome.get("pool_tables")))
+    if then is not None and now != then and not _is_applied(planned, variant):
+        edited = ", ".join(f"pools.{name}" for name in {**then, **now} if then.get(name) != now.get(name))
+        return [f"{edited} changed after the conclusion, so the control is not what was compared; {again}"]
     problems: Mapping[str, list[str]] = conclusion["promotion_problems"]
     return problems[variant]
 

@@ -102,6 +102,8 @@ def test_a_variant_that_was_edited_or_added_after_the_conclusion_is_not_promoted
         FILE.replace("[pools.ml]", "[pools.ml]\n[pools.other]").replace('["ml"]', '["other"]')
     )
     assert "the pools that take part" in promote("x", "B").refusals[0]
+    Path("perfkit.toml").write_text(FILE.replace("[pools.ml]", '[pools.ml]\ngoal = "memory"'))
+    assert "pools.ml changed after the conclusion" in promote("x", "B").refusals[0]
     assert not Path("experiments/x.promote.patch").exists()
     Path("perfkit.toml").write_text(FILE)
     assert promote("x", "B").refusals == ()
