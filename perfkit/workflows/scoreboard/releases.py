@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfkit.stats.comparison import common_levels
+from perfkit.stats.medians import smooth_median
 from perfkit.stats.release import BLOCK, judge_release
 from perfkit.stats.worlds import METHODS, sweep
 from perfkit.workflows.scoreboard.claims import Entry, at_least, within
@@ -43,9 +44,9 @@ def _sweeps(seed: int, slowdown: float, shared_luck: float) -> tuple[Columns, Co
 
 
 def _launch_medians(columns: Columns) -> npt.NDArray[np.float64]:
-    """Medians over rounds by method, size and launch."""
-    shaped = np.asarray(columns["latency_ns"], float).reshape(_LAUNCHES, _ROUNDS, len(METHODS), -1)
-    return np.moveaxis(np.median(shaped, axis=1), 0, -1)
+    """Smooth medians over rounds by method, size and launch."""
+    shaped = np.log(np.asarray(columns["latency_ns"], float)).reshape(_LAUNCHES, _ROUNDS, len(METHODS), -1)
+    return np.moveaxis(np.exp(smooth_median(shaped, axis=1)), 0, -1)
 
 
 _SLOWER = at_least("blocked", "blocked", 0.9)
