@@ -38,7 +38,7 @@ def interrupt_after(launch: str):
 
 def test_interrupted_run_is_resumed(lake):
     """Ctrl-C in the second launch: what was measured is in the lake; the same call goes on and ends as one run."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
+    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
     first = perfkit.bench(**options, progress=interrupt_after("2/2"))
     assert first.status == "interrupted"
     assert [run["status"] for run in runs_of(lake)] == ["interrupted"]
@@ -63,7 +63,7 @@ def test_interrupted_run_is_resumed(lake):
 
 def test_run_that_is_still_running_is_left_alone(lake):
     """Another driver holds the run: a second one begins a run of its own; once it is let go, it is gone on with."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
+    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
     first = perfkit.bench(**options, progress=interrupt_after("2/2"))
     with hold_run(lake, first.run_id) as is_held:
         assert is_held
@@ -80,7 +80,7 @@ def test_held_run_cannot_be_held_twice(tmp_path):
 
 def test_free_memory_does_not_prevent_going_on(lake, monkeypatch):
     """Less memory at the second start: the same run goes on, with fewer scenarios."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
+    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
     first = perfkit.bench(**options, progress=interrupt_after("2/2"))
     less = dataclasses.replace(headroom(), available_bytes=2**20)
     monkeypatch.setattr("perfkit.workflows.measure.headroom", lambda: less)
@@ -91,7 +91,7 @@ def test_free_memory_does_not_prevent_going_on(lake, monkeypatch):
 
 def test_interrupted_again_before_anything_was_measured_is_still_resumed(lake):
     """Ctrl-C twice, the second time at once: the third start goes on with the same run."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
+    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
     first = perfkit.bench(**options, progress=interrupt_after("2/2"))
     at_once = perfkit.bench(**options, progress=interrupt_after(""))
     assert (at_once.run_id, at_once.status) == (first.run_id, "interrupted")
@@ -113,7 +113,7 @@ def test_interrupted_before_the_first_batch_is_no_failure(lake, monkeypatch):
 
 def test_run_that_failed_midway_is_resumed(lake, monkeypatch):
     """The journal could not be written to after the first launch: what it holds is gone on with."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 2, "lake": lake}
+    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
     append, calls = Journal.append, []
 
     def full_disk(self, table, columns):
