@@ -1,13 +1,17 @@
-"""Write the scoreboard's page from what `perfkit scoreboard --full --output` left (`make scoreboard`)."""
+"""Write the scoreboard's page from what `perfkit scoreboard --full --output FILE` left (`make scoreboard`).
+
+`python docs/make_scoreboard.py FILE` writes all of it; with `--update` it replaces or adds the entries of FILE only.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from perfkit.workflows.scoreboard.result import Failure, Figure, Scoreboard
+from perfkit.workflows.scoreboard.result import MET, NOT_MET, UNDECIDED, Failure, Figure, Scoreboard
 
 _PAGE = Path(__file__).parent / "reference" / "scoreboard.md"
 
@@ -29,6 +33,13 @@ host's.
 """
 
 
+_UPDATED = """This page was put together from several runs with the same seed, for different entries.
+`make scoreboard` writes it anew, whole.
+"""
+_ENTRY = re.compile(r"^`--only (\S+)`$", re.MULTILINE)
+_VERDICT = re.compile(rf"\| ({MET}|{NOT_MET}|{UNDECIDED}) \|$", re.MULTILINE)
+
+
 def scoreboard_page(board: Scoreboard) -> str:
     """The page of a scoreboard."""
     parts = [
@@ -40,16 +51,36 @@ def scoreboard_page(board: Scoreboard) -> str:
             minutes=sum(board.seconds.values()) / 60,
         )
     ]
-    for entry, title in board.titles.items():
-        figures = [one for one in board.figures if one.entry == entry]
-        rows = [f"| {_row(one)} |" for one in figures]
-        if rows:
-            head = "| | value | 95 % interval | n | target | |\n|---|--:|--:|--:|--:|---|"
-            parts.append("\n".join((f"## {title[0].upper()}{title[1:]}\n", f"`--only {entry}`\n", head, *rows, "")))
+    parts += _sections(board).values()
     parts += [f"`{one.entry}` failed: {one.message}\n" for one in board.failures]
     host = "\n".join(f"| {name} | {value} |" for name, value in board.fingerprint.items())
     parts.append(f"## The host\n\n| | |\n|---|---|\n{host}\n")
     return "\n".join(parts)
+
+
+def updated_page(page: str, board: Scoreboard) -> str:
+    """A page with the entries of a scoreboard in place of, or beside, those that it has; all else stays."""
+    beginning, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    host = sections.pop()
+    kept = {match.group(1): section for section in sections if (match := _ENTRY.search(section))}
+    kept |= {entry: f"{section}\n" for entry, section in _sections(board).items()}
+    verdicts = [verdict for section in kept.values() for verdict in _VERDICT.findall(section)]
+    met, missed, undecided = map(verdicts.count, (MET, NOT_MET, UNDECIDED))
+    sentence = f"{met} of {len(verdicts)} targets met, {missed} {NOT_MET}, {undecided} {UNDECIDED}."
+    beginning = re.sub(r"^\d+ of \d+ targets met.*?\.", sentence, beginning, count=1, flags=re.MULTILINE)
+    beginning = beginning.partition("This page was put together")[0]
+    return "".join((beginning, _UPDATED, "\n", *kept.values(), host))
+
+
+def _sections(board: Scoreboard) -> dict[str, str]:
+    """What the page says of each entry that has figures."""
+    head = "| | value | 95 % interval | n | target | |\n|---|--:|--:|--:|--:|---|"
+    sections = {}
+    for entry, title in board.titles.items():
+        rows = [f"| {_row(one)} |" for one in board.figures if one.entry == entry]
+        if rows:
+            sections[entry] = "\n".join((f"## {title[0].upper()}{title[1:]}\n", f"`--only {entry}`\n", head, *rows, ""))
+    return sections
 
 
 def _row(one: Figure) -> str:
@@ -78,5 +109,7 @@ def _unbounded(name: str, _: None) -> float:
 
 
 if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    _PAGE.write_text(scoreboard_page(read_scoreboard(given)), "utf-8")
+    *options, file = sys.argv[1:]
+    read = read_scoreboard(json.loads(Path(file).read_text("utf-8")))
+    text = updated_page(_PAGE.read_text("utf-8"), read) if options == ["--update"] else scoreboard_page(read)
+    _PAGE.write_text(text, "utf-8")

@@ -207,3 +207,9 @@ def test_the_page_is_made_of_the_json(test_entries, tmp_path):
     assert "## The always one" in text
     assert "| 2,000 | 40 to 60% | met |" in text
     assert "`broken` failed: run 0: ZeroDivisionError" in text
+    again = dataclasses.replace(read, figures=tuple(one for one in read.figures if one.entry == "always"))
+    updated = page.updated_page(text.replace("| 40 to 60% | met |", "| 40 to 60% | not met |"), again)
+    assert "| 2,000 | 40 to 60% | met |" in updated
+    assert updated.count("## The always one") == 1
+    assert board.sentence.partition(" at this n")[0] in updated
+    assert all(f"`--only {entry}`" in updated for entry in {one.entry for one in board.figures})
