@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,8 +106,8 @@ def ab(
         margins=margin if isinstance(margin, Mapping) else dict.fromkeys(every, margin),
         minimum=minimum,
         covariate=covariate,
-        segments=tuple(segments),
-        directions=directions or {},
+        segments=_names("segments", segments),
+        directions=_directions(directions),
         correction=correction,
     )
     return _compare(take_sample(frame, question), question)
@@ -182,6 +182,18 @@ def _estimate(question: Question, control: Arm, variant: Arm, statistic: str) ->
         return adjust_mean(control, variant, estimate) if question.covariate else estimate
     estimate = estimate_ratio(control, variant)
     return adjust_ratio(control, variant, estimate) if question.covariate else estimate
+
+
+def _names(what: str, given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{what} == {given!r}, must be a list of columns, for example ['kind']")
+    return tuple(given)
+
+
+def _directions(given: Any) -> Mapping[str, str]:
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f'directions == {given!r}, must say it by metric, for example {{"throughput": "more"}}')
+    return given or {}
 
 
 def _segments(

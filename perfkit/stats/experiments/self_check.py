@@ -209,6 +209,8 @@ def ab_self_check(
         raise InputError(f"runs == {runs}, must be 1 or more; 500 tell 5 % from 10 %")
     if not isinstance(share, int | float) or not 0 < share < 1:
         raise InputError(f"share == {share}, must be above 0 and below 1")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed == {seed!r}, must be a whole number, 0 or more")
     asked = named_metrics("metrics", metrics)
     drawn_by = by or unit
     measured, drawn, names, warnings = _drawable(frame, unit, drawn_by, (*asked, *((covariate,) if covariate else ())))

@@ -56,12 +56,14 @@ def switchback_schedule(
     >>> "".join(block.variant for block in schedule.blocks)
     'ABBAABBAABBABAAB'
     """
-    if pairs < PAIRS_NEEDED or pairs % 2:
-        raise InputError(f"pairs == {pairs}, must be even and {PAIRS_NEEDED} or more, or no effect could be shown")
-    if block_ns <= 0:
+    if not isinstance(pairs, int) or pairs < PAIRS_NEEDED or pairs % 2:
+        raise InputError(f"pairs == {pairs!r}, must be even and {PAIRS_NEEDED} or more, or no effect could be shown")
+    if not isinstance(block_ns, int | float) or not block_ns > 0:
         raise InputError(f"block_ns == {block_ns}, must be above 0 nanoseconds, for example 60_000_000_000")
-    if len(set(variants)) != 2:
+    if not isinstance(variants, tuple | list) or len(set(variants)) != 2:
         raise InputError(f"variants == {variants}, must be two different names")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed == {seed!r}, must be a whole number, 0 or more")
     is_first = np.random.default_rng(seed).permutation(np.arange(pairs) % 2 == 0)
     orders = [variants if first else variants[::-1] for first in is_first]
     blocks = tuple(
@@ -152,15 +154,17 @@ def switchback(
 def _check(
     statistic: str, burn_in_ns: int, alpha: float, margin: float, direction: str, schedule: SwitchbackSchedule
 ) -> None:
+    if not isinstance(schedule, SwitchbackSchedule):
+        raise InputError(f"schedule == {schedule!r}, must be what `switchback_schedule` returned")
     if quantile_level(statistic) is None and statistic != "mean":
         raise InputError(f"statistic == {statistic!r}, must be mean or a quantile such as p95")
     for name, value, below in (("alpha", alpha, 0.5), ("margin", margin, 1.0)):
-        if not 0 < value < below:
+        if not isinstance(value, int | float) or not 0 < value < below:
             raise InputError(f"{name} == {value}, must be above 0 and below {below}, for example 0.05")
     if direction not in ("less", "more"):
         raise InputError(f"direction == {direction!r}, must be less or more")
     shortest = min(one.length_ns for one in schedule.blocks)
-    if not 0 <= burn_in_ns < shortest:
+    if not isinstance(burn_in_ns, int | float) or not 0 <= burn_in_ns < shortest:
         raise InputError(f"burn_in_ns == {burn_in_ns}, must be 0 or more and less than a block ({shortest} ns)")
 
 

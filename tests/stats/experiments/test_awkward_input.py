@@ -98,8 +98,24 @@ def test_what_is_no_frame_is_refused(frame: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "argument", [{"alpha": "x"}, {"alpha": 2}, {"minimum": float("nan")}, {"margin": "x"}, {"metrics": 3}]
+    "argument",
+    [
+        {"alpha": "x"},
+        {"alpha": 2},
+        {"minimum": float("nan")},
+        {"margin": "x"},
+        {"metrics": 3},
+        {"segments": 5},
+        {"segments": "kind"},
+        {"directions": 5},
+    ],
 )
 def test_arguments_of_another_type_are_refused(argument: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"must (be|name)"):
+    with pytest.raises(InputError, match=r"must (be|name|say)"):
         ab(FRAME, **argument)
+
+
+@pytest.mark.parametrize("seed", ["x", -1, None])
+def test_a_seed_that_is_no_number_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="must be a whole number"):
+        ab_self_check(FRAME, runs=2, seed=seed)

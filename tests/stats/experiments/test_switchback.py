@@ -173,8 +173,16 @@ def test_what_cannot_be_asked_is_refused() -> None:
         switchback_schedule(8, 0)
     with pytest.raises(InputError, match="must be two different names"):
         switchback_schedule(8, SECOND, variants=("A", "A"))
+    with pytest.raises(InputError, match="pairs == '8', must be even"):
+        switchback_schedule("8", SECOND)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed == 'x', must be a whole number"):
+        switchback_schedule(8, SECOND, seed="x")  # type: ignore[arg-type]
     schedule = switchback_schedule(8, SECOND)
     frame = host(schedule, 1)
+    with pytest.raises(InputError, match="schedule == 5, must be what `switchback_schedule` returned"):
+        switchback(frame, 5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="margin == x, must be above 0"):
+        switchback(frame, schedule, margin="x")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="burn_in_ns == 1000000000, must be 0 or more and less than a block"):
         switchback(frame, schedule, burn_in_ns=SECOND)
     with pytest.raises(InputError, match="statistic == 'ratio', must be mean or a quantile"):
