@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perfkit.errors import LakeError as LakeError
     from perfkit.errors import MeasurementError as MeasurementError
     from perfkit.errors import MethodUnavailableError as MethodUnavailableError
+    from perfkit.errors import ModelError as ModelError
     from perfkit.errors import NoRoomError as NoRoomError
     from perfkit.errors import PayloadTooLargeError as PayloadTooLargeError
     from perfkit.errors import PeerLostError as PeerLostError
@@ -96,6 +97,7 @@ _ERRORS = (
     "LakeError",
     "MeasurementError",
     "MethodUnavailableError",
+    "ModelError",
     "NoRoomError",
     "PayloadTooLargeError",
     "PeerLostError",

@@ -18,6 +18,7 @@
     ├── LakeError                the lake cannot be read or written
     ├── FileError                a file cannot be written; what was there is as it was
     ├── FitError                 the evidence does not allow a fit
+    ├── ModelError               a stored cost model cannot be used; the curves apply meanwhile
     ├── PublishError             a candidate was refused, or the files changed meanwhile
     └── ReportError              a notebook or page could not be produced
 
@@ -42,6 +43,7 @@ __all__ = [
     "LakeError",
     "MeasurementError",
     "MethodUnavailableError",
+    "ModelError",
     "NoRoomError",
     "PayloadTooLargeError",
     "PeerLostError",
@@ -180,6 +182,19 @@ class FileError(PerfkitError):
 
 class FitError(PerfkitError):
     """The evidence does not allow a fit."""
+
+
+class ModelError(PerfkitError):
+    """A stored cost model is missing, damaged, foreign or of an unknown schema; nothing of it was used.
+
+    >>> print(ModelError("sha256 differs from the one recorded", path="data/models/v0001/boosters.skops"))
+    data/models/v0001/boosters.skops: sha256 differs from the one recorded; the published curves apply meanwhile. \
+Train anew with `perfkit learn`.
+    """
+
+    def __init__(self, cause: str, *, path: str | Path) -> None:
+        super().__init__(f"{path}: {cause}; the published curves apply meanwhile. Train anew with `perfkit learn`.")
+        self.cause, self.path = cause, path
 
 
 class PublishError(PerfkitError):

@@ -29,6 +29,7 @@ NAMES = [
     "LakeError",
     "MeasurementError",
     "MethodUnavailableError",
+    "ModelError",
     "NoRoomError",
     "PayloadTooLargeError",
     "PeerLostError",
