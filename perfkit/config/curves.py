@@ -20,7 +20,9 @@ from perfkit.errors import ConfigError
 
 __all__ = ["QUANTITIES", "CodecEntry", "CostCurve", "CurveKey", "CurveSet", "Evidence", "IntervalPoint", "Piece"]
 
-CURVES_SCHEMA = 1
+CURVES_SCHEMA = 2
+_PLAIN_SCHEMA = 1
+"""What a set without anything distilled is written as: its text, and so its hash, stay what they were."""
 QUANTITIES = ("latency_ns", "cpu_ns", "resident_bytes", "copied_bytes", "setup_ns")
 """What a curve may predict: latency, processor time of both sides, memory held, bytes copied by the code of both sides,
 and setup: how much longer than a warm transfer the first one takes, whose memory nobody has used yet."""
@@ -108,7 +110,9 @@ class CostCurve:
 class CurveKey:
     """What a curve predicts. ``*`` stands for any value; a codec stage has ``method == "*"`` and a transport any codec.
 
-    A transport curve runs over the *wire* bytes, a codec curve over the *payload* bytes.
+    A transport curve runs over the *wire* bytes, a codec curve over the *payload* bytes. One that was distilled from a
+    model may name a codec: then it is looked up before the one for any codec. One that names a state of the host holds
+    in that state only, in the place of the one for any state.
     """
 
     stage: str  # transport | encode | encode_into | decode
@@ -120,6 +124,13 @@ class CurveKey:
     kind: str = ANY
     format: str = ANY
     compression: str = ANY
+    state: str = ANY  # one of perfkit.config.engine_settings.RESOURCE_STATES
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether only a learned model can have led to such a curve: it holds for one codec or one state."""
+        names_codec = (self.kind, self.format, self.compression) != (ANY, ANY, ANY)
+        return self.state != ANY or (self.stage == "transport" and names_codec)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +150,8 @@ class CodecEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where curves come from; written into every published file."""
+    """Where curves come from; written into every published file. `model` names the model that they were distilled from;
+    it is empty for curves as they were fitted."""
 
     runs: tuple[str, ...] = ()
     observations: int = 0
@@ -149,6 +161,7 @@ class Evidence:
     last_observed_at: str | None = None
     table_versions: Mapping[str, int] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    model: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,16 +172,33 @@ class CurveSet:
     codecs: tuple[CodecEntry, ...] = ()
     fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
     evidence: Evidence = dataclasses.field(default_factory=Evidence)
+    _in_state: dict[str, CurveSet] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def in_state(self, state: str) -> CurveSet:
+        """The curves that hold in a state of the host: this very set where none is for that state alone.
+
+        Args:
+            state: ``normal`` or a kind of pressure.
+        """
+        found = self._in_state.get(state)
+        if found is not None:
+            return found
+        own = {key: curve for key, curve in self.curves.items() if key.state == state}
+        if not own:
+            return self  # not kept: a set that refers to itself would outlive its last user
+        curves = {key: curve for key, curve in self.curves.items() if key.state == ANY}
+        curves |= {dataclasses.replace(key, state=ANY): curve for key, curve in own.items()}
+        return self._in_state.setdefault(state, dataclasses.replace(self, curves=curves))
 
     def to_json(self) -> str:
         """The canonical text that is published: the same curves always give the same text, hence the same hash."""
         body = {
-            "schema": CURVES_SCHEMA,
+            "schema": CURVES_SCHEMA if self.is_distilled else _PLAIN_SCHEMA,
             "fingerprint": dict(sorted(self.fingerprint.items())),
-            "evidence": dataclasses.asdict(self.evidence),
+            "evidence": _without(dataclasses.asdict(self.evidence), "model", ""),
             "codecs": [dataclasses.asdict(codec) for codec in self.codecs],
             "curves": [
-                {"key": dataclasses.asdict(key), **_curve_to_plain(curve)}
+                {"key": _without(dataclasses.asdict(key), "state", ANY), **_curve_to_plain(curve)}
                 for key, curve in sorted(self.curves.items(), key=lambda item: dataclasses.astuple(item[0]))
             ],
         }
@@ -190,9 +220,10 @@ class CurveSet:
         except (RecursionError, ValueError) as error:  # ValueError: a number of over 4300 digits
             raise ConfigError(f"not a curves file: {error}; publish again", path=path) from None
         schema = body.get("schema") if isinstance(body, dict) else None
-        if schema != CURVES_SCHEMA:
+        if schema not in (_PLAIN_SCHEMA, CURVES_SCHEMA) or isinstance(schema, bool):
+            reads = f"{_PLAIN_SCHEMA} and {CURVES_SCHEMA}"
             raise ConfigError(
-                f"curves schema == {schema!r}, this perfkit reads {CURVES_SCHEMA}; upgrade perfkit or publish again",
+                f"curves schema == {schema!r}, this perfkit reads {reads}; upgrade perfkit or publish again",
                 path=path,
             )
         try:
@@ -200,9 +231,21 @@ class CurveSet:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"damaged curves file ({error!r}); roll back or publish again", path=path) from None
 
+    @property
+    def is_distilled(self) -> bool:
+        """Whether a model led to any of the curves, so that an earlier perfkit cannot follow them."""
+        return bool(self.evidence.model) or any(key.is_distilled for key in self.curves)
+
     def sha256(self) -> str:
         """Hash of the published text, as ``sha256:…``."""
         return "sha256:" + hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _without(plain: dict[str, Any], name: str, default: str) -> dict[str, Any]:
+    """Plain data without a field that says nothing, so that texts of an earlier perfkit stay the same."""
+    if plain[name] == default:
+        del plain[name]
+    return plain
 
 
 def _curve_to_plain(curve: CostCurve) -> dict[str, Any]:

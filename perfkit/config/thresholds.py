@@ -147,6 +147,7 @@ def to_toml(thresholds: Thresholds, *, curves_name: str) -> str:
         f"rounds = {evidence.rounds}",
         f"window = {_array(map(_quoted, window))}",
         f"tables = {_inline(evidence.table_versions)}",
+        *([f"model = {_quoted(evidence.model)}  # the curves were distilled from it"] if evidence.model else []),
         "",
         *_gate_lines(thresholds.gate),
         "[fingerprint]  # when it no longer matches, the plan warns",

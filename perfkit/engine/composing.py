@@ -13,7 +13,7 @@ from perfkit.engine.goals import DEFAULT_WEIGHTS, MAY_BE_MISSING, goal_weights, 
 from perfkit.engine.memo import PerCurves
 from perfkit.schema import SIMPLICITY_ORDER, ZERO_COPY_FAMILY
 
-__all__ = ["AS_MEASURED", "Composition", "Context", "Part", "compose", "find_codec"]
+__all__ = ["AS_MEASURED", "Composition", "Context", "Part", "compose", "find_codec", "has_own_curves"]
 
 AS_MEASURED: Mapping[str, float] = MappingProxyType({})
 _TIMES = ("latency_ns", "cpu_ns")
@@ -136,6 +136,11 @@ def find_codec(curves: CurveSet, context: Context) -> CodecEntry | None:
     return _index(curves).codec(context)
 
 
+def has_own_curves(curves: CurveSet, context: Context) -> bool:
+    """Whether transports of a context's codec have curves of their own: distilled ones."""
+    return _index(curves).own_transports(context) is not None
+
+
 def _stages(method: str, context: Context, codec: CodecEntry | None) -> Iterator[tuple[str, str, float]]:
     """The stages of a transfer as (stage, placement, size on which its curve runs / payload's size)."""
     ratio = codec.wire_ratio if codec else 1.0
@@ -152,17 +157,26 @@ def _stages(method: str, context: Context, codec: CodecEntry | None) -> Iterator
         yield "decode", ANY, 1.0
 
 
+_Transports = dict[tuple[str, str, str, str, int], tuple[CurveKey, CostCurve]]
+"""Curves by quantity, method, signalling, placement and load."""
+
+
 class _Index:
-    """The curves of a set by what they are looked up with."""
+    """The curves of a set by what they are looked up with. Those of one state alone are no part of it."""
 
     def __init__(self, curves: CurveSet) -> None:
         self._codecs = {(codec.kind, codec.format, codec.compression): codec for codec in curves.codecs}
-        self._transports: dict[tuple[str, str, str, str, int], tuple[CurveKey, CostCurve]] = {}
+        self._transports: _Transports = {}
+        self._own: dict[tuple[str, str, str], _Transports] = {}
         self._stages: dict[tuple[str, str, str, str, str], tuple[CurveKey, CostCurve]] = {}
         for key, curve in curves.curves.items():
-            if key.stage == "transport" and (key.kind, key.format, key.compression) == (ANY, ANY, ANY):
+            if key.state != ANY:
+                continue
+            if key.stage == "transport":
                 place = (key.quantity, key.method, key.signalling, key.placement, key.in_flight)
-                self._transports[place] = key, curve
+                codec = (key.kind, key.format, key.compression)
+                transports = self._transports if codec == (ANY, ANY, ANY) else self._own.setdefault(codec, {})
+                transports[place] = key, curve
             elif (key.method, key.signalling, key.placement, key.in_flight) == (ANY, ANY, ANY, 1):
                 self._stages[key.stage, key.quantity, key.kind, key.format, key.compression] = key, curve
 
@@ -171,12 +185,21 @@ class _Index:
         found = self._codecs.get((context.kind, context.format, context.compression))
         return found or self._codecs.get((ANY, context.format, context.compression))
 
+    def own_transports(self, context: Context) -> _Transports | None:
+        """The transport curves for the context's codec alone; None where there are none."""
+        return self._own.get((context.kind, context.format, context.compression))
+
     def transport(self, quantity: str, method: str, placement: str, context: Context) -> Found | None:
-        """The nearest transport curve; a wildcard is what was asked for, another load is not."""
+        """The nearest transport curve; a wildcard is what was asked for, another load is not.
+
+        At each distance the codec's own curve comes first.
+        """
+        own = self.own_transports(context)
+        tables = (self._transports,) if own is None else (own, self._transports)
         for in_flight in dict.fromkeys((context.in_flight, 1)):
             for place in dict.fromkeys((placement, ANY, "copied")):
-                for signalling in (context.signalling, ANY):
-                    found = self._transports.get((quantity, method, signalling, place, in_flight))
+                for signalling, table in itertools.product((context.signalling, ANY), tables):
+                    found = table.get((quantity, method, signalling, place, in_flight))
                     if found is not None:
                         return *found, in_flight == context.in_flight and place in (placement, ANY)
         return None

@@ -10,7 +10,8 @@ from typing import Any
 
 from perfkit.config.pool_settings import Weights
 from perfkit.engine.circumstances import NORMAL
-from perfkit.engine.costs import Cost, method_cost
+from perfkit.engine.costs import Cost, compose, method_cost
+from perfkit.engine.lines import UNKNOWN, Pieces, line_of
 from perfkit.engine.plan import Cell, PlanRange
 from perfkit.engine.sources import Loser
 from perfkit.tables import ResultTable, plural
@@ -46,6 +47,7 @@ class Decision:
     source: str = "default"
     propensity: float = 1.0
     trials: tuple[Trial, ...] = dataclasses.field(repr=False, compare=False, default=())
+    _latency: Pieces | None = dataclasses.field(init=False, repr=False, compare=False, default=None)
 
     @property
     def variant(self) -> str:
@@ -61,6 +63,24 @@ class Decision:
     def state(self) -> str:
         """What the host had left: ``normal``, or a kind of pressure."""
         return self.cell.circumstances.state
+
+    def expected_ns(self, payload_bytes: int) -> float:
+        """Latency that the method is expected to take, in nanoseconds: well below a microsecond after the first call.
+
+        It is what `explain` shows as the method's latency: from the published curves, with the corrections that were
+        learned since, and an estimate where the size was not measured.
+
+        Args:
+            payload_bytes: size before encoding, 0 or more.
+
+        Returns:
+            The median that is expected; NaN where no curve knows the method in this context.
+        """
+        line = self._latency
+        if line is None:
+            line = _latency_line(self.cell, self.method)
+            object.__setattr__(self, "_latency", line)  # worked out anew by two threads, it is the same
+        return line.at(payload_bytes)
 
     def explain(self, payload_bytes: float | None = None) -> Explanation:
         """Say what each method would cost, the margin, the evidence and the rule.
@@ -267,6 +287,13 @@ def _costs(cell: Cell, payload_bytes: float) -> Iterator[tuple[str, MethodCost]]
         )
         if cost is not None and latency is not None:
             yield method, MethodCost(cost, latency)
+
+
+def _latency_line(cell: Cell, method: str) -> Pieces:
+    """The latency of a method over the payload's size; NaN at every size where nothing is known about it."""
+    curves, factors = cell.publication.curves, dict(cell.circumstances.factors)
+    found = None if curves is None else compose(curves, method, cell.context, "latency", factors=factors)
+    return UNKNOWN if found is None else line_of(found).terms[0]  # latency is a sum: there is one term
 
 
 def middle_bytes(part: PlanRange) -> float:

@@ -14,7 +14,17 @@ from perfkit.config.pool_settings import Weights
 from perfkit.engine.composing import Composition, Context, Part, compose
 from perfkit.engine.costs import Difference
 
-__all__ = ["EXTRAPOLATION", "SMALLEST_BYTES", "Line", "Setting", "known_methods", "line_of", "make_setting"]
+__all__ = [
+    "EXTRAPOLATION",
+    "SMALLEST_BYTES",
+    "UNKNOWN",
+    "Line",
+    "Pieces",
+    "Setting",
+    "known_methods",
+    "line_of",
+    "make_setting",
+]
 
 SMALLEST_BYTES = 1.0
 EXTRAPOLATION = 64.0
@@ -23,7 +33,7 @@ _POINTS_PER_DOUBLING = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Pieces:
+class Pieces:
     """``fixed + per_byte * bytes`` from each start on; the first start is 0."""
 
     starts: tuple[float, ...]
@@ -31,15 +41,21 @@ class _Pieces:
     per_byte: tuple[float, ...]
 
     def at(self, payload_bytes: float) -> float:
+        """The cost at a size, 0 or more bytes."""
         index = bisect.bisect_right(self.starts, payload_bytes) - 1
         return self.fixed[index] + self.per_byte[index] * payload_bytes
 
     def on(self, grid: Sequence[float]) -> list[float]:
+        """The cost at ascending sizes."""
         values: list[float] = []
         ends = [*(bisect.bisect_left(grid, start) for start in self.starts[1:]), len(grid)]
         for fixed, per_byte, end in zip(self.fixed, self.per_byte, ends, strict=True):
             values += [fixed + per_byte * size for size in grid[len(values) : end]]
         return values
+
+
+UNKNOWN = Pieces((0.0,), (math.nan,), (math.nan,))
+"""A cost of which nothing is known, at any size."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ class Line:
     """
 
     composition: Composition
-    terms: tuple[_Pieces, ...]
+    terms: tuple[Pieces, ...]
     first_bytes: float
     last_bytes: float
 
@@ -154,7 +170,7 @@ def known_methods(curves: CurveSet) -> tuple[str, ...]:
     return tuple(sorted({key.method for key in curves.curves if key.stage == "transport"} - {ANY}))
 
 
-def _sum(parts: Sequence[Part]) -> _Pieces:
+def _sum(parts: Sequence[Part]) -> Pieces:
     knees = [[piece.start_bytes / part.wire_ratio for piece in part.curve.pieces] for part in parts]
     starts = sorted({0.0, *(knee for own in knees for knee in own if knee > 0)})
     fixed, per_byte = [0.0] * len(starts), [0.0] * len(starts)
@@ -163,7 +179,7 @@ def _sum(parts: Sequence[Part]) -> _Pieces:
             piece = part.curve.pieces[max(bisect.bisect_right(own, start) - 1, 0)]
             fixed[index] += part.weight * piece.fixed
             per_byte[index] += part.weight * part.wire_ratio * piece.per_byte
-    return _Pieces(tuple(starts), tuple(fixed), tuple(per_byte))
+    return Pieces(tuple(starts), tuple(fixed), tuple(per_byte))
 
 
 def _grid(lines: Sequence[Line]) -> array[float]:

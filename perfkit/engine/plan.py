@@ -46,6 +46,13 @@ class Publication:
         all_warnings = (*thresholds.curves.evidence.warnings, *warnings)
         return Publication(thresholds.curves, thresholds.version, thresholds.run, all_warnings)
 
+    def in_state(self, state: str) -> Publication:
+        """The publication with the curves that hold in a state of the host: itself where they hold in every state."""
+        curves = self.curves
+        if curves is None or (found := curves.in_state(state)) is curves:
+            return self
+        return dataclasses.replace(self, curves=found)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlanRange:
@@ -166,6 +173,7 @@ def compile_cell(
     [(10485760, 'grpc'), (inf, 'shm_pool')]
     """
     experiment, variant, pool = arm or ("", "", settings.pool(context.pool))
+    publication = publication.in_state(circumstances.state)
     question = Question.about(settings.engine, publication.curves, pool, context, circumstances, pause)
     key = question.key
     found = None if memo is None else memo.get(key)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from perfkit.config.curves import CurveSet
 from perfkit.config.pool_settings import Weights
-from perfkit.engine.composing import find_codec
+from perfkit.engine.composing import find_codec, has_own_curves
 from perfkit.engine.costs import AS_MEASURED, Composition, Context, Cost, Difference, cost_at
 from perfkit.engine.goals import DEFAULT_WEIGHTS
 from perfkit.engine.lines import EXTRAPOLATION, SMALLEST_BYTES, Line, Setting, known_methods, line_of, make_setting
@@ -323,7 +323,7 @@ _memo = PerCurves(_Memo)
 
 
 def _codec_name(curves: CurveSet, context: Context) -> tuple[str, str, str]:
-    if find_codec(curves, context) is not None:
+    if find_codec(curves, context) is not None or has_own_curves(curves, context):
         return context.kind, context.format, context.compression
     is_raw = (context.format, context.compression) == ("raw", "none")
     return "", "raw" if is_raw else "unknown", "none"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.config.curves import CurveSet, Evidence
+from perfkit.config.curves import CurveKey, CurveSet, Evidence
 from perfkit.config.thresholds import (
     PublishedRange,
     PublishedTable,
@@ -66,10 +66,57 @@ def test_curves_survive_being_written_and_read(make_curves) -> None:
     assert again.sha256() == curves.sha256()
 
 
+def test_what_nobody_distilled_is_written_as_ever(make_curves) -> None:
+    assert make_curves().sha256() == "sha256:e9389aba74fb60a51ba5d809d5798acf81d3c8ee2bd244f621988fbdf3856019"
+    assert not make_curves().is_distilled
+
+
+def test_what_was_distilled_is_refused_by_an_earlier_perfkit_and_survives_being_written_and_read(make_curves) -> None:
+    plain = make_curves()
+    key = CurveKey("transport", "latency_ns", "uds")
+    for changed in (
+        dataclasses.replace(plain, evidence=dataclasses.replace(plain.evidence, model="v3")),
+        dataclasses.replace(
+            plain, curves={**plain.curves, dataclasses.replace(key, state="memory_pressure"): plain.curves[key]}
+        ),
+        dataclasses.replace(plain, curves={**plain.curves, dataclasses.replace(key, kind="tensor"): plain.curves[key]}),
+    ):
+        text = changed.to_json()
+        assert '"schema": 2' in text  # which an earlier perfkit refuses with the advice to upgrade
+        assert CurveSet.from_json(text) == changed
+        assert CurveSet.from_json(text).to_json() == text
+
+
+def test_the_readable_file_says_which_model_the_curves_were_distilled_from(
+    tmp_path: Path, thresholds: Thresholds
+) -> None:
+    curves = thresholds.curves
+    curves = dataclasses.replace(curves, evidence=dataclasses.replace(curves.evidence, model="v3"))
+    distilled = dataclasses.replace(thresholds, curves=curves, curves_sha256=curves.sha256())
+    path = write(tmp_path, distilled)
+    assert 'model = "v3"' in path.read_text()
+    assert load_thresholds(path) == distilled
+    assert "model =" not in to_toml(thresholds, curves_name="x")
+
+
+def test_curves_of_a_state_replace_those_of_any_state_in_that_state_alone(make_curves) -> None:
+    plain = make_curves()
+    key = CurveKey("transport", "latency_ns", "uds")
+    slow = dataclasses.replace(plain.curves[key], n=7)
+    curves = dataclasses.replace(
+        plain, curves={**plain.curves, dataclasses.replace(key, state="memory_pressure"): slow}
+    )
+    assert plain.in_state("memory_pressure") is plain
+    assert curves.in_state("normal") is curves.in_state("cpu_pressure") is curves
+    assert curves.in_state("memory_pressure").curves == {**plain.curves, key: slow}
+    assert curves.in_state("memory_pressure") is curves.in_state("memory_pressure")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('"schema": 1', '"schema": 2', "this perfkit reads 1; upgrade"),
+        ('"schema": 1', '"schema": 3', "this perfkit reads 1 and 2; upgrade"),
+        ('"schema": 1', '"schema": true', "curves schema == True"),
         ('"stage": "transport"', '"state": "transport"', "damaged curves file"),
         ("10000.0", "Infinity", "infinite piece"),
         ('"n": 90', '"n": Infinity', "damaged curves file"),

@@ -6,6 +6,7 @@ import pytest
 
 from perfkit.config.curves import CodecEntry, CurveKey, CurveSet
 from perfkit.engine.costs import GOALS, Context, compose, cost_difference, goal_weights, method_cost
+from perfkit.engine.ranges import compile_ranges
 from perfkit.errors import UnknownNameError
 
 ARROW = Context(kind="dataframe", format="arrow")
@@ -116,3 +117,44 @@ def test_codec_latency_stands_in_for_processor_time(arrow_curves, line):
 def test_an_unknown_goal_is_refused_with_the_known_ones(transports, line):
     with pytest.raises(UnknownNameError, match=r"unknown goal 'latancy'.*Did you mean 'latency'"):
         method_cost(transports(uds=line(1, 0)), "uds", Context(), 2000, "latancy")
+
+
+TENSOR = Context(kind="tensor", format="numpy")
+BY_UDS = CurveKey("transport", "latency_ns", "uds", placement="copied")
+
+
+def test_a_codecs_own_transport_comes_before_the_one_for_any_codec(transports, line):
+    own = dataclasses.replace(BY_UDS, kind="tensor", format="numpy", compression="none")
+    curves = CurveSet({**transports(uds=line(10_000, 0.5)).curves, own: line(7_000, 0.5)})
+    assert method_cost(curves, "uds", TENSOR, 2000).value == 8_000
+    assert method_cost(curves, "uds", Context(), 2000).value == 11_000
+    assert method_cost(curves, "uds", dataclasses.replace(TENSOR, in_flight=4), 2000).value == 8_000
+
+
+def test_a_transport_at_the_load_asked_for_comes_before_the_codecs_own_at_another(transports, line):
+    own = dataclasses.replace(BY_UDS, kind="tensor", format="numpy", compression="none")
+    loaded = dataclasses.replace(BY_UDS, in_flight=4)
+    curves = CurveSet({BY_UDS: line(10_000, 0), own: line(7_000, 0), loaded: line(30_000, 0)})
+    assert method_cost(curves, "uds", dataclasses.replace(TENSOR, in_flight=4), 2000).value == 30_000
+
+
+def test_codecs_that_nobody_measured_are_told_apart_where_their_transports_are(line):
+    own = {"kind": "text", "format": "raw", "compression": "none"}
+    by_pool = dataclasses.replace(BY_UDS, method="shm_pool")
+    curves = CurveSet(
+        {
+            BY_UDS: line(10_000, 0.5),
+            by_pool: line(20_000, 0.5),
+            dataclasses.replace(BY_UDS, **own): line(40_000, 0.5),
+            dataclasses.replace(by_pool, **own): line(15_000, 0.5),
+        }
+    )
+    for context, method in ((Context(), "uds"), (Context(kind="text"), "shm_pool"), (Context(kind="tensor"), "uds")):
+        assert [one.method for one in compile_ranges(curves, context)] == [method]
+
+
+def test_curves_of_one_state_alone_say_nothing_of_others(line):
+    pressed = dataclasses.replace(BY_UDS, state="memory_pressure")
+    curves = CurveSet({pressed: line(10_000, 0.5)})
+    assert method_cost(curves, "uds", Context(), 2000) is None
+    assert method_cost(curves.in_state("memory_pressure"), "uds", Context(), 2000).value == 11_000

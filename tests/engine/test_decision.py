@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
 import pytest
 
+from perfkit.config.curves import CurveKey
 from perfkit.config.engine_settings import EngineSettings, ExplorationSettings
 from perfkit.config.expressions import parse_expression
 from perfkit.config.pool_settings import FixedRange, Rule
@@ -128,3 +130,38 @@ def test_an_explanation_names_what_is_excluded_and_why() -> None:
     assert "Excluded: grpc_stream, uds (circuit breaker open)." in text
     assert "Excluded: shm_pool, shm (arena exhausted)." in text
     assert "grpc 1.30 times" in text
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_expected_is_what_an_explanation_says(make_curves, case: str) -> None:
+    pool, now = CASES[case]
+    cell = compile_cell(Settings(pools={"default": pool}), Publication(make_curves(LINES), 7), Context(), now)
+    for decision in ready_decisions(cell)[1]:
+        for size in (0, 1, 100, 2**20, 2**33):
+            explained = decision.explain(size).costs.get(decision.method)
+            if explained is None:
+                assert math.isnan(decision.expected_ns(size))
+            else:
+                assert decision.expected_ns(size) == pytest.approx(explained.latency.value)
+
+
+def test_nothing_is_expected_where_nothing_is_published() -> None:
+    (decision, *_) = ready_decisions(compile_cell(Settings(), Publication(), Context()))[1]
+    assert math.isnan(decision.expected_ns(100))
+
+
+def test_decisions_under_pressure_follow_the_curves_of_that_state(make_curves) -> None:
+    plain = make_curves({"uds": (10_000, 0.3), "shm_pool": (40_000, 0.3)})
+    key = CurveKey("transport", "latency_ns", "uds")
+    pressed = dataclasses.replace(key, state="cpu_pressure")
+    curves = dataclasses.replace(
+        plain, curves={**plain.curves, pressed: make_curves({"uds": (900_000, 0.3)}).curves[key]}
+    )
+    taken = {}
+    for state in ("normal", "memory_pressure", "cpu_pressure"):
+        cell = compile_cell(Settings(), Publication(curves, 7), Context(), Circumstances(state))
+        (decision,) = ready_decisions(cell)[1]
+        taken[state] = decision.method
+        assert set(decision.explain(100).costs) == {"uds", "shm_pool"}
+        assert decision.expected_ns(0) == (40_000 if decision.method == "shm_pool" else 10_000)
+    assert taken == {"normal": "uds", "memory_pressure": "uds", "cpu_pressure": "shm_pool"}
