@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from perfkit.lake import open_lake as open_lake
     from perfkit.learn import Fit as Fit
     from perfkit.learn import fit as fit
+    from perfkit.stats.capacity.scalability import scalability as scalability
     from perfkit.stats.change_points import change_points as change_points
     from perfkit.stats.experiments import ab as ab
     from perfkit.stats.experiments.self_check import ab_self_check as ab_self_check
@@ -154,6 +155,7 @@ _HOMES = {
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",
+    "scalability": "perfkit.stats.capacity.scalability",
     "scoreboard": "perfkit.workflows.scoreboard",
     "serve": "perfkit.channel",
     "slos": "perfkit.workflows.slos",

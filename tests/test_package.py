@@ -77,6 +77,7 @@ NAMES = [
     "replay",
     "rollback",
     "runs",
+    "scalability",
     "scoreboard",
     "serve",
     "slos",

@@ -108,6 +108,7 @@ def results(
         "replay": replay_of(("tuned", "best_static", "always:uds")),
         "runs": perfkit.runs(lake, thresholds=thresholds),
         "slos": perfkit.slos(observations, settings=[Slo("fast", scenario="*", latency_ns=10**9)]),
+        "scalability": perfkit.scalability([1, 2, 4, 8], [10.0, 18.0, 28.0, 35.0]),
         "scoreboard": perfkit.scoreboard(only=["sample-ratio"], runs=5, processes=1),
         "window_quantiles": perfkit.window_quantiles(lake),
         "run_pipeline": PipelineResult(
