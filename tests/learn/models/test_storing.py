@@ -21,6 +21,16 @@ class Foreign:
     """A type that no model needs."""
 
 
+class Harmful:
+    """What a pickle of it would do on loading: make a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     booster = HistGradientBoostingRegressor(max_iter=2, random_state=0).fit(X, X[:, 0])
@@ -70,3 +80,115 @@ def test_foreign_types_and_pickles_are_refused_by_name(stored: Path) -> None:
     _replace_boosters(stored, pickle.dumps({"residual": 1}))
     with pytest.raises(ModelError, match="cannot be read"):
         storing.read_parts(stored)
+
+
+def test_loading_executes_nothing(stored: Path, tmp_path: Path) -> None:
+    import skops.io
+
+    mark = tmp_path / "executed"
+    for data in (pickle.dumps({"residual": Harmful(mark)}), skops.io.dumps({"residual": Harmful(mark)})):
+        _replace_boosters(stored, data)
+        with pytest.raises(ModelError):
+            storing.read_parts(stored)
+        assert not mark.exists()
+    pickle.loads(pickle.dumps(Harmful(mark)))  # it would have been harmful
+    assert mark.exists()
+
+
+def _forged(stored: Path, **columns: float) -> None:
+    """The stored booster with other figures in the first node of its first tree, and hashes that fit."""
+    import skops.io
+
+    booster = HistGradientBoostingRegressor(max_iter=2, random_state=0).fit(X, X[:, 0])
+    for column, value in columns.items():
+        booster._predictors[0][0].nodes[column][0] = value
+    _replace_boosters(stored, skops.io.dumps({"residual": booster}))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("left", 4_000_000_000),
+        ("right", 0),
+        ("feature_idx", 2),
+        ("feature_idx", -1),
+        ("is_categorical", 1),
+        ("value", np.inf),
+        ("num_threshold", np.nan),
+    ],
+)
+def test_forged_trees_are_refused_before_compiled_code_walks_them(stored: Path, column: str, value: float) -> None:
+    _forged(stored)
+    storing.read_parts(stored)
+    _forged(stored, **{column: value})
+    with pytest.raises(ModelError, match="residual has a tree"):
+        storing.read_parts(stored)
+
+
+def test_other_estimators_and_boosters_of_categories_are_refused(stored: Path) -> None:
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+
+    _replace_boosters(stored, skops.io.dumps({"residual": LinearRegression().fit(X, X[:, 0])}))
+    with pytest.raises(ModelError, match="LinearRegression"):
+        storing.read_parts(stored)
+    booster = HistGradientBoostingRegressor(max_iter=2, random_state=0).fit(X, X[:, 0])
+    booster._in_fit = True  # the trees would be walked by positions of bins
+    _replace_boosters(stored, skops.io.dumps({"residual": booster}))
+    with pytest.raises(ModelError, match="not fitted"):
+        storing.read_parts(stored)
+
+
+def test_flipped_bits_are_refused(stored: Path) -> None:
+    rng = np.random.default_rng(2)
+    for name in (storing.PLAIN, storing.BOOSTERS):
+        file = stored / name
+        whole = file.read_bytes()
+        for at, bit in zip(rng.integers(0, len(whole), 40), rng.integers(0, 8, 40), strict=True):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << int(bit))]) + whole[at + 1 :])
+            # White space of the plain file may become other white space, which says the same.
+            if name == storing.BOOSTERS or json.loads(whole) != _parsed(file):
+                with pytest.raises(ModelError):
+                    storing.read_parts(stored)
+        file.write_bytes(whole)
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        return None
+
+
+def test_a_file_that_cannot_be_read_names_the_libraries_it_was_made_with(stored: Path, tmp_path: Path) -> None:
+    plain = {"provenance": {"libraries": {"scikit-learn": "0.1", "numpy": np.__version__, "nobody-has-this": "1"}}}
+    storing.write_parts(plain, {}, tmp_path / "v0002")
+    _replace_boosters(tmp_path / "v0002", b"of another format")
+    with pytest.raises(ModelError, match=r"made with scikit-learn 0\.1 \(here .*nobody-has-this 1 \(here none\)"):
+        storing.read_parts(tmp_path / "v0002")
+
+
+def test_an_unknown_schema_and_figures_that_are_not_finite_are_refused(stored: Path, tmp_path: Path) -> None:
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(FileError, match="cannot be stored"):
+            storing.write_parts({"n": value}, {}, tmp_path / "v0002")
+    assert not (tmp_path / "v0002").exists()
+    document = json.loads((stored / storing.PLAIN).read_text())
+    document["content"]["schema"] = 99
+    (stored / storing.PLAIN).write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="schema 99, this perfkit reads 1"):
+        storing.read_plain(stored)
+    document["content"]["schema"], document["content"]["model"]["n"] = 1, float("nan")
+    (stored / storing.PLAIN).write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="not a stored model"):
+        storing.read_plain(stored)
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storing, "_write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        storing.write_parts({}, {}, tmp_path / "models" / "v0001")
+    assert list((tmp_path / "models").iterdir()) == []
