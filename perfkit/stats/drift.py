@@ -1,0 +1,411 @@
+"""Whether the world is still the one a model learned: shifts of its errors, and of what it is asked about."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chi2_contingency, t
+
+from perfkit.errors import InputError
+from perfkit.stats.corrections import holm
+from perfkit.stats.tabular import to_arrow
+
+__all__ = ["ColumnShift", "ErrorDrift", "InputDrift", "Shift", "watch_errors", "watch_inputs"]
+
+Floats = npt.NDArray[np.float64]
+
+OVERALL = "all"
+"""Name of the stream of all errors together."""
+
+_DELTA = 0.002
+_CLIP = 3.0
+_ALPHA = 1e-4
+_MARGIN = 0.10
+_LAUNCH_ALPHA, _LAUNCH_SD, _LAUNCH_PRIOR, _FEWEST_IN_LAUNCH = 0.005, 0.05, 10, 20
+"""Launches of the same build differ by about 5 %; that counts as much as ten launches seen. There are fewer launches
+than neighbours to be deceived by, so that the level of theirs may be higher."""
+_FEWEST, _FEWEST_AFTER = 200, 16
+_BATCHES = 10
+_LOOK_AGAIN_AFTER = (32, 64, 128, 256, 512)
+_CONFIDENCE = 0.95
+
+_BINS = 10
+_RARE = 0.005
+_MOVED = 0.10
+_INPUT_ALPHA = 0.01
+_NUMBERS = ("payload_bytes", "in_flight", "available_bytes", "hour")
+_TEXT = ("method", "kind", "format", "compression", "signalling", "placement", "source")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shift:
+    """One place at which errors moved.
+
+    Args:
+        stream: whose errors: "all", or a name from `streams`.
+        began: position of the first error after the shift.
+        noticed: position of the error at which it was certain.
+        factor: cost after over cost before, relative to what the model says.
+        low, high: interval of the factor, 95 %.
+        p: probability of a shift this large if nothing changed.
+    """
+
+    stream: str
+    began: int
+    noticed: int
+    factor: float
+    low: float
+    high: float
+    p: float
+
+    def __str__(self) -> str:
+        """The shift, for a sentence.
+
+        >>> str(Shift("all", 900, 960, 1.21, 1.15, 1.27, 1e-9))
+        'all: +21 % (+15 to +27 %) since observation 900, noticed at 960'
+        """
+        change, low, high = (f"{100 * (one - 1):+.0f}" for one in (self.factor, self.low, self.high))
+        return (
+            f"{self.stream}: {change} % ({low} to {high} %) since observation {self.began}, noticed at {self.noticed}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorDrift:
+    """What the errors of a model say about the world.
+
+    Args:
+        shifts: places at which errors moved, after those of the history; by position.
+        n: errors judged, without the history.
+        margin: smallest relative shift that counts.
+        verdict: "drift", "stable", or "too few" errors to tell.
+    """
+
+    shifts: tuple[Shift, ...]
+    n: int
+    margin: float
+    verdict: str
+
+    @property
+    def method(self) -> str:
+        """How shifts are found, for people."""
+        return f"ADWIN (delta {_DELTA}) on clipped standardised errors, confirmed with autocorrelated batches"
+
+    def to_plain(self) -> dict[str, Any]:
+        """The result as plain values."""
+        shifts = [dataclasses.asdict(one) for one in self.shifts]
+        return {"verdict": self.verdict, "n": self.n, "margin": self.margin, "shifts": shifts, "method": self.method}
+
+    def __str__(self) -> str:
+        return "; ".join([f"errors: {self.verdict} ({self.n} observations)", *map(str, self.shifts)])
+
+
+def watch_errors(
+    errors: npt.ArrayLike,
+    *,
+    scale: npt.ArrayLike = 0.20,
+    streams: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    history: int = 0,
+    margin: float = _MARGIN,
+) -> ErrorDrift:
+    """Find where the errors of a model moved, overall and per stream.
+
+    A shift counts when an adaptive window notices it, and its size is beyond what batches, launches and the margin
+    explain: errors of one launch move together, and neighbours are alike.
+
+    Args:
+        errors: standardised log errors (observed - predicted) / scale, in order of time, finite.
+        scale: spread of the log errors, above 0: one for all, or one of each error.
+        streams: name of each error's stream, such as its method; each is also watched alone.
+        groups: launch, or block of time, of each error; errors of one move together.
+        history: how many of the first errors are known already: their shifts are not reported again.
+        margin: smallest relative shift that counts, above 0.
+
+    Raises:
+        InputError: an error is not finite, a column is of another length, or a figure is out of range.
+
+    Source: Bifet and Gavaldà, *Learning from time-changing data with adaptive windowing*, SDM (2007), as in river.
+
+    >>> rng = np.random.default_rng(1)
+    >>> found = watch_errors(np.concatenate((rng.normal(0, 1, 2000), rng.normal(0.91, 1, 500))), scale=0.2)
+    >>> found.verdict, abs(found.shifts[0].began - 2000) < 100, round(found.shifts[0].factor, 1)
+    ('drift', True, 1.2)
+    """
+    values = _column(errors, "errors")
+    scales = np.broadcast_to(_positive(scale), values.shape) if np.ndim(scale) == 0 else _positive(scale)
+    _check_arguments(values, scales, history, margin)
+    clusters = None if groups is None else _codes(groups, "groups", values.size)
+    if values.size < _FEWEST:
+        return ErrorDrift((), max(values.size - history, 0), margin, "too few")
+    names: list[tuple[str, npt.NDArray[np.intp]]] = [(OVERALL, np.arange(values.size))]
+    if streams is not None:
+        codes = _codes(streams, "streams", values.size)
+        labels = np.unique(np.asarray(streams).astype(str))
+        names += [(str(label), np.flatnonzero(codes == code)) for code, label in enumerate(labels)]
+    watched = [(name, rows) for name, rows in names if rows.size >= _FEWEST]
+    if len(watched) == 2:  # a single stream is all there is
+        watched = watched[:1]
+    alpha = _ALPHA / len(watched)
+    found = [
+        dataclasses.replace(one, began=int(rows[one.began]), noticed=int(rows[one.noticed]))
+        for name, rows in watched
+        for one in _shifts(
+            name, values[rows], scales[rows], None if clusters is None else clusters[rows], alpha, math.log1p(margin)
+        )
+    ]
+    new = tuple(sorted((one for one in found if one.noticed >= history), key=lambda one: (one.noticed, one.stream)))
+    return ErrorDrift(new, values.size - history, margin, "drift" if new else "stable")
+
+
+def _shifts(
+    stream: str, errors: Floats, scales: Floats, groups: npt.NDArray[np.intp] | None, alpha: float, margin: float
+) -> list[Shift]:
+    from river.drift import ADWIN
+
+    clipped = np.clip(errors, -_CLIP, _CLIP)
+    window: Any = ADWIN(delta=_DELTA)  # type: ignore[no-untyped-call]
+    found = list[Shift]()
+    since, look_at = 0, list[int]()
+    for at, error in enumerate(clipped.tolist()):
+        window.update(error)
+        if window.drift_detected:
+            look_at = [at, *(at + later for later in _LOOK_AGAIN_AFTER)]
+        if not look_at or at < look_at[0]:
+            continue
+        look_at.pop(0)
+        # The window still holds some errors from before the shift: its length says that there was one, not where.
+        cut = _split(clipped[since : at + 1]) + since
+        shift = _confirmed(clipped, scales, groups, since, cut, at, alpha, margin)
+        if shift is not None:
+            found.append(dataclasses.replace(shift, stream=stream))
+            since, look_at = cut, []
+    return found
+
+
+def _split(errors: Floats) -> int:
+    """Where to part errors in two so that the means explain most; 0 where they are too few."""
+    fewest, size = _FEWEST // 2, errors.size
+    positions = np.arange(fewest, size - _FEWEST_AFTER + 1)
+    if positions.size == 0:
+        return 0
+    lead = np.cumsum(errors - errors.mean())[positions - 1]
+    return int(positions[np.argmax(lead**2 / (positions * (size - positions)))])
+
+
+def _confirmed(
+    errors: Floats,
+    scales: Floats,
+    groups: npt.NDArray[np.intp] | None,
+    since: int,
+    cut: int,
+    at: int,
+    alpha: float,
+    margin: float,
+) -> Shift | None:
+    """The shift at a cut, where neither neighbours that are alike nor launches that differ explain it."""
+    before, after = errors[since:cut], errors[cut : at + 1]
+    if before.size < _FEWEST // 2 or after.size < _FEWEST_AFTER:
+        return None
+    variance, freedom = _long_run_variance(before)
+    difference, scale = float(after.mean() - before.mean()), float(np.median(scales[cut : at + 1]))
+    uncertain = variance * (1 / before.size + 1 / after.size)
+    if uncertain <= 0 or abs(difference) * scale < margin:
+        return None
+    p = 2 * float(t.sf(abs(difference) / math.sqrt(uncertain), freedom))
+    p_launches = 0.0
+    if groups is not None:
+        spread, launches = _between(before, groups[since:cut], variance, _LAUNCH_SD / scale)
+        between = spread * (1 / launches + 1 / np.unique(groups[cut : at + 1]).size)
+        p_launches = 2 * float(t.sf(abs(difference) / math.sqrt(between), _LAUNCH_PRIOR + launches - 1))
+        uncertain += between
+    if p > alpha or p_launches > alpha * _LAUNCH_ALPHA / _ALPHA:
+        return None
+    deviation = math.sqrt(uncertain)
+    width = float(t.ppf((1 + _CONFIDENCE) / 2, freedom)) * deviation
+    factor, low, high = (math.exp(scale * one) for one in (difference, difference - width, difference + width))
+    return Shift("", cut, at, factor, low, high, max(p, p_launches))
+
+
+def _long_run_variance(errors: Floats) -> tuple[float, int]:
+    """Variance of the mean times n, neighbours being alike: the largest that batches of any length show."""
+    best, freedom, length = float(errors.var(ddof=1)), errors.size - 1, 2
+    while errors.size // length >= _BATCHES:
+        batches = errors.size // length
+        means = errors[errors.size - batches * length :].reshape(batches, length).mean(axis=1)
+        variance = length * float(means.var(ddof=1))
+        if variance > best:
+            best, freedom = variance, batches - 1
+        length *= 2
+    return best, freedom
+
+
+def _between(errors: Floats, groups: npt.NDArray[np.intp], variance: float, usual: float) -> tuple[float, int]:
+    """Variance between launches beyond what their own noise explains, and their number; few lean on what is usual."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, errors) / counts
+    means, counts = means[counts >= _FEWEST_IN_LAUNCH], counts[counts >= _FEWEST_IN_LAUNCH]
+    known = max(means.size - 1, 0)
+    seen = max(float(means.var(ddof=1)) - variance * float(np.mean(1 / counts)), 0.0) if known else 0.0
+    return (_LAUNCH_PRIOR * usual**2 + known * seen) / (_LAUNCH_PRIOR + known), max(means.size, 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ColumnShift:
+    """How one column of what a model is asked about moved.
+
+    Args:
+        column: its name.
+        stability: population stability index, without what chance adds: below 0.1 alike, above 0.25 another workload.
+        p: probability of a difference this large in the same workload, adjusted for the number of columns.
+        moved: whether both the size and the certainty are there.
+    """
+
+    column: str
+    stability: float
+    p: float
+    moved: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class InputDrift:
+    """Whether a workload is still the one that a model was trained on.
+
+    Args:
+        columns: every column that both frames have, the most moved first.
+        n: rows before and after.
+        verdict: "drift", "stable", or "too few" rows to tell.
+    """
+
+    columns: tuple[ColumnShift, ...]
+    n: tuple[int, int]
+    verdict: str
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Names of the columns that moved."""
+        return tuple(one.column for one in self.columns if one.moved)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "verdict": self.verdict,
+            "n": list(self.n),
+            "columns": [dataclasses.asdict(one) for one in self.columns],
+        }
+
+    def __str__(self) -> str:
+        moved = ", ".join(f"{one.column} (stability index {one.stability:.2f})" for one in self.columns if one.moved)
+        return f"inputs: {self.verdict}" + (f": {moved}" if moved else "")
+
+
+def watch_inputs(before: Any, after: Any) -> InputDrift:
+    """Compare what a model is asked about with what it learned from, column by column.
+
+    Args:
+        before, after: frames with any of payload_bytes, in_flight, available_bytes, hour, method, kind, format,
+            compression, signalling, placement and source. Missing values count as a class of their own.
+
+    Raises:
+        InputError: one is no frame, or they share none of these columns.
+
+    Source: Siddiqi, *Credit Risk Scorecards* (2006), for the population stability index; Pearson's chi-squared test
+        of homogeneity on the same classes, adjusted after Holm.
+
+    >>> rng = np.random.default_rng(1)
+    >>> small, large = rng.lognormal(9, 1, 2000), rng.lognormal(11, 1, 2000)
+    >>> watch_inputs({"payload_bytes": small}, {"payload_bytes": large}).moved
+    ('payload_bytes',)
+    """
+    old, new = to_arrow(before), to_arrow(after)
+    names = [name for name in (*_NUMBERS, *_TEXT) if name in old.column_names and name in new.column_names]
+    if not names:
+        raise InputError(
+            f"the frames share none of {', '.join((*_NUMBERS, *_TEXT))}; got {', '.join(old.column_names)} and "
+            f"{', '.join(new.column_names)}"
+        )
+    sizes = (old.num_rows, new.num_rows)
+    if min(sizes) < _FEWEST:
+        return InputDrift((), sizes, "too few")
+    compared = [_compared(old[name], new[name], name) for name in names]
+    adjusted = holm([p for _, p in compared])
+    columns = [
+        ColumnShift(name, stability, float(p), bool(p < _INPUT_ALPHA and stability >= _MOVED))
+        for name, (stability, _), p in zip(names, compared, adjusted, strict=True)
+    ]
+    columns.sort(key=lambda one: -one.stability)
+    return InputDrift(tuple(columns), sizes, "drift" if any(one.moved for one in columns) else "stable")
+
+
+def _compared(old: Any, new: Any, name: str) -> tuple[float, float]:
+    """Population stability index and p-value of one column."""
+    first, second = (_classes_of_numbers if name in _NUMBERS else _classes_of_text)(old, new, name)
+    classes = int(max(first.max(), second.max())) + 1
+    counts = np.stack([np.bincount(first, minlength=classes), np.bincount(second, minlength=classes)]).astype(float)
+    rare = counts.sum(axis=0) < _RARE * counts.sum()
+    counts = np.column_stack((counts[:, ~rare], counts[:, rare].sum(axis=1)))
+    counts = counts[:, counts.sum(axis=0) > 0]
+    if counts.shape[1] < 2:
+        return 0.0, 1.0
+    shares = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    index = float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
+    chance = (counts.shape[1] - 1) * float(np.sum(1 / counts.sum(axis=1)))
+    return max(index - chance, 0.0), float(chi2_contingency(counts, correction=False).pvalue)
+
+
+def _classes_of_numbers(old: Any, new: Any, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    try:
+        first, second = (np.asarray(one.to_numpy(), float) for one in (old, new))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"column {name} holds {old.type} and {new.type}; give numbers") from error
+    known = first[np.isfinite(first)]
+    # Edges lie between values that occur: a size that rounds a little otherwise does not change its class.
+    edges = np.unique(np.quantile(known, np.arange(1, _BINS) / _BINS)) if known.size else np.empty(0)
+    parts = [np.where(np.isfinite(one), np.searchsorted(edges, one) + 1, 0).astype(np.intp) for one in (first, second)]
+    return parts[0], parts[1]
+
+
+def _classes_of_text(old: Any, new: Any, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    both = np.array([str(one or "") for one in (*old.to_pylist(), *new.to_pylist())])
+    codes = _codes(both, name, both.size)
+    return codes[: len(old)], codes[len(old) :]
+
+
+def _codes(values: npt.ArrayLike, name: str, size: int) -> npt.NDArray[np.intp]:
+    given = np.asarray(values)
+    if given.shape != (size,):
+        raise InputError(f"{name} has shape {given.shape}, must have one value for each of the {size} rows")
+    return np.unique(given.astype(str), return_inverse=True)[1].astype(np.intp)
+
+
+def _column(values: npt.ArrayLike, name: str) -> Floats:
+    try:
+        column = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a column of finite numbers, got {type(values).__name__}") from error
+    if column.ndim != 1:
+        raise InputError(f"{name} must be one column of numbers, got an array with {column.ndim} dimensions")
+    wrong = np.flatnonzero(~np.isfinite(column))
+    if wrong.size:
+        raise InputError(f"{name}[{wrong[0]}] == {column[wrong[0]]}, must be finite; leave such rows out")
+    return column
+
+
+def _positive(scale: npt.ArrayLike) -> Floats:
+    spread = _column(np.atleast_1d(np.asarray(scale)), "scale")
+    if (spread <= 0).any():
+        raise InputError(f"scale == {spread.min()}, must be above 0")
+    return spread
+
+
+def _check_arguments(values: Floats, scales: Floats, history: int, margin: float) -> None:
+    if scales.shape != values.shape:
+        raise InputError(f"scale has {scales.size} values, must be one number or one for each of {values.size} errors")
+    if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= values.size:
+        raise InputError(f"history == {history!r}, must be from 0 to the number of errors, {values.size}")
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < math.inf:
+        raise InputError(f"margin == {margin!r}, must be above 0, for example 0.10")
