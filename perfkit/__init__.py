@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.experiment.following import experiment_report as experiment_report
     from perfkit.workflows.gate import gate as gate
     from perfkit.workflows.measure import bench as bench
+    from perfkit.workflows.off_policy import off_policy as off_policy
     from perfkit.workflows.project import prepare_project as prepare_project
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
@@ -145,6 +146,7 @@ _HOMES = {
     "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",
     "migrate_lake": "perfkit.workflows.upkeep",
+    "off_policy": "perfkit.workflows.off_policy",
     "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
     "policy": "perfkit.engine.policies",

@@ -67,6 +67,7 @@ NAMES = [
     "maintain_lake",
     "method",
     "migrate_lake",
+    "off_policy",
     "open_journal",
     "open_lake",
     "policy",

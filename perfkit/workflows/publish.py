@@ -17,6 +17,7 @@ from perfkit.engine.plan import Publication, known_methods
 from perfkit.errors import PublishError, UnknownNameError
 from perfkit.workflows.effect import CostDraws, Effect, expected_effect
 from perfkit.workflows.events import record_event
+from perfkit.workflows.off_policy import explored_effect, explored_traffic
 from perfkit.workflows.proposal import Proposal, propose
 from perfkit.workflows.publish_gate import Candidate, Refusal, changed_meanwhile, gate
 from perfkit.workflows.published import History, PublishResult
@@ -60,8 +61,9 @@ def publish(
         replay: what `perfkit.replay` measured: candidate and plan in force are judged by the sends of its held-out
             workload, which counts more than any expectation. One of another host, of too few launches, rounds or
             payloads is left out, with a warning.
-        lake: where services record: what they sent during the last day is judged, and the publication becomes an
-            event there. None judges an even mix only and tells no lake.
+        lake: where services record: what they sent during the last day is judged, what they explored during the last
+            week (`perfkit.off_policy`), and the publication becomes an event there. None judges an even mix only and
+            tells no lake.
         dry_run: only show which ranges would move, the expected effect and what is against it.
         force: override what may be overridden; the published file says what was.
         expected_version: the version that a preview was made against (0: nothing was published); another one in force
@@ -207,7 +209,7 @@ def history(path: str | Path = "thresholds.toml") -> History:
 def _effects(
     proposal: Proposal, chosen: Settings, lake: str | Path | None, replay: ReplayResult | None
 ) -> tuple[Effect, ...]:
-    """What was measured counts most, then what services sent lately, then an even mix."""
+    """What was measured counts most, then what services explored and sent lately, then an even mix."""
     candidate, previous = proposal.thresholds.curves, proposal.current.thresholds
     publication = Publication(candidate)
     margin = chosen.publish.max_loss
@@ -218,6 +220,8 @@ def _effects(
         workloads = [traffic, *workloads] if traffic.sends else workloads
     plans = proposal.plan_before, proposal.plan_after
     expected = tuple(expected_effect(workload, *plans, costs, margin=margin) for workload in workloads)
+    explored = None if lake is None else explored_effect(explored_traffic(lake), *plans, candidate, margin=margin)
+    expected = expected if explored is None else (explored, *expected)
     if replay is None:
         return expected
     in_force = Publication.of(previous) if previous else Publication()

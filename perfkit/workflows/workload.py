@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVEN_MIX",
+    "EXPLORED_TRAFFIC",
     "RECORDED_TRAFFIC",
     "REPLAY",
     "Sends",
@@ -33,6 +34,7 @@ __all__ = [
 EVEN_MIX = "even mix"
 RECORDED_TRAFFIC = "recorded traffic"
 REPLAY = "replay"
+EXPLORED_TRAFFIC = "explored traffic"
 _SMALLEST_BYTES, _LARGEST_BYTES = 2**10, 2**26
 _SIZES_PER_DOUBLING = 2
 _CLASSES_PER_DOUBLING = 4

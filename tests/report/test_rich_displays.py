@@ -101,6 +101,7 @@ def results(
         "fit.table": fitted.table(),
         "maintain_lake": perfkit.maintain_lake(lake, settings=None, dry_run=True),
         "migrate_lake": perfkit.migrate_lake(lake, dry_run=True),
+        "off_policy": perfkit.off_policy(lambda context, payload_bytes: "uds", frame=explored()),
         "open_lake": perfkit.open_lake(lake),
         "publish": perfkit.publish(fitted, path=thresholds, force=True),
         "gate": perfkit.gate(observations, baseline=[observations, observations]),
@@ -128,6 +129,16 @@ def results(
         "decision.explain": decision.explain(),
     }
     return made
+
+
+def explored() -> dict[str, Any]:
+    is_uds = np.arange(400) % 2 == 0
+    return {
+        "method": np.where(is_uds, "uds", "grpc"),
+        "payload_bytes": np.full(400, 1024),
+        "latency_ns": np.where(is_uds, 100, 200) + np.arange(400),
+        "propensity": np.full(400, 0.5),
+    }
 
 
 def bench_result(observations: pa.Table) -> BenchResult:
