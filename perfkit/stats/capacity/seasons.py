@@ -1,0 +1,99 @@
+"""Which seasons a series has, and whether its spread grows with its level."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["candidate_periods", "grows_with_level", "season_filled", "supported_periods"]
+
+Array = npt.NDArray[np.float64]
+
+_DAY_S, _WEEK_S, _YEAR_S = 86_400.0, 604_800.0, 31_557_600.0
+_SIGNIFICANT = 2.0
+_LEAST_CORRELATION = 0.1
+_LEAST_CYCLES = 1.5
+_LEAST_SLOPE = 0.5
+_LEAST_RATIO = 1.2
+"""Levels closer than this tell nothing about how the spread grows, and logarithms change little there."""
+
+
+def candidate_periods(step_s: float) -> tuple[int, ...]:
+    """Steps in a day and in a week, or in a year, where these are whole.
+
+    >>> candidate_periods(3600.0), candidate_periods(300.0), candidate_periods(86400.0), candidate_periods(604800.0)
+    ((24, 168), (288, 2016), (7,), (52,))
+    """
+    if step_s >= _WEEK_S:
+        found: tuple[float, ...] = (round(_YEAR_S / step_s),)
+    else:
+        found = (_DAY_S / step_s, _WEEK_S / step_s)
+    return tuple(round(one) for one in found if one >= 3 and abs(one - round(one)) < 1e-6)
+
+
+def supported_periods(values: Array, candidates: tuple[int, ...], horizon: int) -> tuple[tuple[int, ...], list[str]]:
+    """Candidates that autocorrelation supports, each after the shorter ones were taken out.
+
+    Args:
+        values: the series, at even steps.
+        candidates: periods in steps, shortest first.
+        horizon: steps that a backtest holds out.
+
+    Returns:
+        The periods, and what was left out for want of data.
+    """
+    steps = np.arange(len(values))
+    rest = values - np.polyval(np.polyfit(steps, values, 1), steps)
+    found, said = [], []
+    for period in candidates:
+        if len(values) - min(horizon, period) < _LEAST_CYCLES * period:
+            said.append(f"{len(values)} steps are too few to learn a season of {period} steps")
+            continue
+        if _correlation(rest, period) > max(_LEAST_CORRELATION, _SIGNIFICANT / math.sqrt(max(1, len(values) - period))):
+            found.append(period)
+            rest = rest - _phase_means(rest, period)
+    return tuple(found), said
+
+
+def _correlation(values: Array, lag: int) -> float:
+    ahead, behind = values[lag:], values[:-lag]
+    # Ranks: one outlier must not make or hide a season.
+    ahead, behind = np.argsort(np.argsort(ahead)).astype(float), np.argsort(np.argsort(behind)).astype(float)
+    if len(ahead) < 3 or np.ptp(values) == 0:
+        return 0.0
+    return float(np.corrcoef(ahead, behind)[0, 1])
+
+
+def _phase_means(values: Array, period: int) -> Array:
+    phase = np.arange(len(values)) % period
+    return np.asarray((np.bincount(phase, values) / np.bincount(phase))[phase])
+
+
+def season_filled(values: Array, observed: npt.NDArray[np.bool_], period: int) -> Array:
+    """Missing values from the same phase of the cycles before and after, instead of from their neighbours."""
+    filled = values.copy()
+    known = np.flatnonzero(observed)
+    for phase in np.unique(np.flatnonzero(~observed) % period):
+        same = known[known % period == phase]
+        if len(same):
+            missing = np.flatnonzero(~observed & (np.arange(len(values)) % period == phase))
+            filled[missing] = np.interp(missing, same, values[same])
+    return filled
+
+
+def grows_with_level(values: Array, periods: tuple[int, ...]) -> bool:
+    """Whether to model logarithms: all values are positive, and changes are larger where the level is."""
+    if np.any(values <= 0) or len(values) < 24:
+        return False
+    period = periods[0] if periods else 1
+    change = values[period:] - values[:-period]
+    level = (values[period:] + values[:-period]) / 2
+    groups = np.array_split(np.argsort(level), min(8, len(level) // 6))
+    # Between the quartiles: the change over a cycle differs with trend and week, which is no noise.
+    spreads = np.array([np.subtract(*np.quantile(change[group], (0.75, 0.25))) for group in groups])
+    levels = np.array([np.median(level[group]) for group in groups])
+    if np.any(spreads <= 0) or levels.max() < _LEAST_RATIO * levels.min():
+        return False
+    return bool(np.polyfit(np.log(levels), np.log(spreads), 1)[0] > _LEAST_SLOPE)
