@@ -13,7 +13,16 @@ from perfkit.engine.goals import DEFAULT_WEIGHTS, MAY_BE_MISSING, goal_weights, 
 from perfkit.engine.memo import PerCurves
 from perfkit.schema import SIMPLICITY_ORDER, ZERO_COPY_FAMILY
 
-__all__ = ["AS_MEASURED", "Composition", "Context", "Part", "compose", "find_codec", "has_own_curves"]
+__all__ = [
+    "AS_MEASURED",
+    "Composition",
+    "Context",
+    "Part",
+    "compose",
+    "find_codec",
+    "has_own_curves",
+    "transport_placement",
+]
 
 AS_MEASURED: Mapping[str, float] = MappingProxyType({})
 _TIMES = ("latency_ns", "cpu_ns")
@@ -46,6 +55,10 @@ class Context:
     available: tuple[str, ...] = SIMPLICITY_ORDER
     in_place: bool = False
     in_flight: int = 1
+
+    def born_in_block(self, method: str) -> bool:
+        """Whether a method sends the payload from where it lies, without encoding or copying it."""
+        return self.in_place and method == "shm_pool"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +129,7 @@ def compose(
     for quantity, weight in goal_weights(curves, goal, weights).items():
         for stage, placement, ratio in _stages(method, context, codec):
             if stage == "transport":
-                found = index.transport(quantity, method, placement, context)
+                found = index.transport(quantity, method, placement, context, has_own=not context.born_in_block(method))
                 if found is None and quantity not in MAY_BE_MISSING:
                     return None
                 exact = exact and found is not None and found[2]
@@ -136,6 +149,12 @@ def find_codec(curves: CurveSet, context: Context) -> CodecEntry | None:
     return _index(curves).codec(context)
 
 
+def transport_placement(curves: CurveSet, method: str, context: Context) -> str:
+    """How the bytes that a method transports come into a block in a context: ``copied`` or ``in_place``."""
+    stages = _stages(method, context, find_codec(curves, context))
+    return next(placement for stage, placement, _ in stages if stage == "transport")
+
+
 def has_own_curves(curves: CurveSet, context: Context) -> bool:
     """Whether transports of a context's codec have curves of their own: distilled ones."""
     return _index(curves).own_transports(context) is not None
@@ -144,7 +163,7 @@ def has_own_curves(curves: CurveSet, context: Context) -> bool:
 def _stages(method: str, context: Context, codec: CodecEntry | None) -> Iterator[tuple[str, str, float]]:
     """The stages of a transfer as (stage, placement, size on which its curve runs / payload's size)."""
     ratio = codec.wire_ratio if codec else 1.0
-    if context.in_place and method == "shm_pool":
+    if context.born_in_block(method):
         yield "transport", "in_place", 1.0  # nothing is encoded: the block holds the payload itself
     elif codec and codec.into_block and method in ZERO_COPY_FAMILY:
         yield "encode_into", ANY, 1.0
@@ -189,12 +208,12 @@ class _Index:
         """The transport curves for the context's codec alone; None where there are none."""
         return self._own.get((context.kind, context.format, context.compression))
 
-    def transport(self, quantity: str, method: str, placement: str, context: Context) -> Found | None:
+    def transport(self, quantity: str, method: str, placement: str, context: Context, *, has_own: bool) -> Found | None:
         """The nearest transport curve; a wildcard is what was asked for, another load is not.
 
-        At each distance the codec's own curve comes first.
+        At each distance the codec's own curve comes first, unless nothing is encoded.
         """
-        own = self.own_transports(context)
+        own = self.own_transports(context) if has_own else None
         tables = (self._transports,) if own is None else (own, self._transports)
         for in_flight in dict.fromkeys((context.in_flight, 1)):
             for place in dict.fromkeys((placement, ANY, "copied")):

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 
 from perfkit.config.curves import Piece
 
-__all__ = ["PieceFit", "fit_pieces"]
+__all__ = ["PieceFit", "fit_pieces", "straight_pieces"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,6 +85,39 @@ class PieceFit:
             for knee, before, after in zip(self.knees, self.slopes, self.slopes[1:], strict=False)
         ]
         return np.column_stack([basis, *bends]) / self.at(sizes)[:, None]
+
+
+def straight_pieces(sizes: Floats, values: Floats, allowed: Floats) -> tuple[Piece, ...]:
+    """Straight lines that join some of the points and are nowhere farther from the others than is allowed.
+
+    Each line goes as far as it may, from the first point on.
+
+    Args:
+        sizes: ascending, at least one.
+        values: at each size, nondecreasing.
+        allowed: at each size, largest distance, 0 or more.
+
+    Returns:
+        Pieces from the first size to the last; beyond it, nothing is said. None for a single size.
+
+    >>> sizes = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> [piece.start_bytes for piece in straight_pieces(sizes, np.array([1.0, 2.0, 3.0, 9.0]), np.full(4, 0.1))]
+    [1.0, 3.0]
+    """
+    pieces = []
+    start = 0
+    while start < sizes.size - 1:
+        end = start + 1
+        for candidate in range(start + 2, sizes.size):
+            slope = (values[candidate] - values[start]) / (sizes[candidate] - sizes[start])
+            between = slice(start + 1, candidate)
+            line = values[start] + slope * (sizes[between] - sizes[start])
+            if (np.abs(line - values[between]) <= allowed[between]).all():
+                end = candidate
+        slope = float((values[end] - values[start]) / (sizes[end] - sizes[start]))
+        pieces.append(Piece(float(sizes[start]), float(values[start]) - slope * float(sizes[start]), slope))
+        start = end
+    return tuple(pieces)
 
 
 def fit_pieces(sizes: Floats, log_medians: Floats, standard_deviations: Floats) -> PieceFit:
