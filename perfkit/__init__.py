@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from perfkit.lake import open_lake as open_lake
     from perfkit.learn import Fit as Fit
     from perfkit.learn import fit as fit
+    from perfkit.learn.models import CostModel as CostModel
+    from perfkit.learn.models import train as train
     from perfkit.stats.capacity.scalability import scalability as scalability
     from perfkit.stats.change_points import change_points as change_points
     from perfkit.stats.experiments import ab as ab
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.exchange import import_run as import_run
     from perfkit.workflows.experiment.following import experiment_report as experiment_report
     from perfkit.workflows.gate import gate as gate
+    from perfkit.workflows.ladder import bench_ladder as bench_ladder
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.off_policy import off_policy as off_policy
     from perfkit.workflows.project import prepare_project as prepare_project
@@ -117,6 +120,7 @@ _HOMES = {
     "Binding": "perfkit.engine",
     "Channel": "perfkit.channel",
     "Context": "perfkit.engine.costs",
+    "CostModel": "perfkit.learn.models",
     "Decision": "perfkit.engine",
     "Engine": "perfkit.engine",
     "Fit": "perfkit.learn",
@@ -128,6 +132,7 @@ _HOMES = {
     "ab_self_check": "perfkit.stats.experiments.self_check",
     "analyse": "perfkit.workflows.analyse",
     "bench": "perfkit.workflows.measure",
+    "bench_ladder": "perfkit.workflows.ladder",
     "change_points": "perfkit.stats.change_points",
     "check": "perfkit.workflows.check",
     "compare": "perfkit.workflows.compare",
@@ -164,6 +169,7 @@ _HOMES = {
     "switchback": "perfkit.stats.experiments.switchback",
     "switchback_schedule": "perfkit.stats.experiments.switchback",
     **dict.fromkeys(_ERRORS, "perfkit.errors"),
+    "train": "perfkit.learn.models",
     "window_quantiles": "perfkit.workflows.windows",
 }
 

@@ -16,6 +16,7 @@ NAMES = [
     "CodecError",
     "ConfigError",
     "Context",
+    "CostModel",
     "Decision",
     "Engine",
     "ExpressionError",
@@ -49,6 +50,7 @@ NAMES = [
     "ab_self_check",
     "analyse",
     "bench",
+    "bench_ladder",
     "change_points",
     "check",
     "compare",
@@ -84,6 +86,7 @@ NAMES = [
     "slos",
     "switchback",
     "switchback_schedule",
+    "train",
     "window_quantiles",
 ]
 

@@ -16,11 +16,13 @@ from perfkit.errors import FitError, InputError
 from perfkit.schema import TRANSFER_COLUMNS
 from perfkit.stats.tabular import to_arrow
 
-__all__ = ["Observations", "read_cold_observations", "read_observations", "to_table"]
+__all__ = ["Observations", "read_cold_observations", "read_observations", "read_transfers", "to_table"]
 
 _TEXT = ("run_id", "stage", "method", "signalling", "placement", "temperature", "kind", "format", "compression")
 _NUMBERS = ("launch", "round", "in_flight", "payload_bytes", "wire_bytes", "latency_ns")
 _OPTIONAL_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes", "copied_bytes")
+_TRANSFER_TEXT = (*_TEXT, "source")
+_TRANSFER_NUMBERS = ("cpu_sender_ns", "cpu_receiver_ns", "resident_bytes", "available_bytes")
 _DEFAULTS = {column.name: column.default for column in TRANSFER_COLUMNS}
 _REQUIRED = tuple(column.name for column in TRANSFER_COLUMNS if column.required)
 
@@ -53,13 +55,7 @@ def read_observations(source: Any) -> Observations:
     Raises:
         FitError: it is no frame, a column is missing or of the wrong type, a figure is impossible, or nothing is left.
     """
-    table = to_table(source)
-    missing = [name for name in _REQUIRED if name not in table.column_names]
-    if missing:
-        raise FitError(
-            f"the frame lacks {', '.join(missing)}; got {', '.join(table.column_names) or 'no columns'}. "
-            "Rename or add the columns (see perfkit.schema.TRANSFER_COLUMNS)"
-        )
+    table = _checked_table(source)
     read = _read(table, "warm")
     if read is None:
         raise FitError(
@@ -68,6 +64,53 @@ def read_observations(source: Any) -> Observations:
             "frame that holds some"
         )
     return read
+
+
+def read_transfers(source: Any) -> Observations:
+    """Read the transfers of a frame, measured ones and traffic of services alike: what a cost model learns from.
+
+    Only warm, successful, untouched requests count, of the stages ``transport`` and ``whole``. Beside the columns of
+    `read_observations` there are ``source``, ``available_bytes`` and ``moment_us`` (when the transfer ended, in
+    microseconds since 1970; NaN where unknown).
+
+    Raises:
+        FitError: as `read_observations` does.
+    """
+    table = _checked_table(source)
+    keep = pc.and_(
+        _usable(table, "warm", with_traffic=True),
+        pc.or_(_equals(table, "stage", "transport"), _equals(table, "stage", "whole")),
+    )
+    count = pc.sum(keep).as_py() or 0
+    if count == 0:
+        raise FitError(
+            f"none of the {table.num_rows} observations is a warm, successful, untouched request of stage transport or "
+            "whole (those of a replay are held out); measure with `perfkit bench`, or hand over traffic of a service"
+        )
+    codes, names = {}, {}
+    for column in _TRANSFER_TEXT:
+        codes[column], names[column] = _codes(_kept(table, column, keep), column, count)
+    numbers = {
+        column: _numbers(_kept(table, column, keep), column, count) for column in (*_NUMBERS, *_TRANSFER_NUMBERS)
+    }
+    unknown = np.isnan(numbers["wire_bytes"])
+    numbers["wire_bytes"] = np.where(unknown, numbers["payload_bytes"], numbers["wire_bytes"])
+    for column in _NUMBERS:
+        _check(numbers[column], column)
+    moments = _kept(table, "observed_at", keep)
+    numbers["moment_us"] = _moments(moments, count)
+    return Observations(names, codes, numbers, *_observed_between(moments))
+
+
+def _checked_table(source: Any) -> pa.Table:
+    table = to_table(source)
+    missing = [name for name in _REQUIRED if name not in table.column_names]
+    if missing:
+        raise FitError(
+            f"the frame lacks {', '.join(missing)}; got {', '.join(table.column_names) or 'no columns'}. "
+            "Rename or add the columns (see perfkit.schema.TRANSFER_COLUMNS)"
+        )
+    return table
 
 
 def read_cold_observations(source: Any) -> Observations | None:
@@ -103,8 +146,8 @@ def to_table(source: Any) -> pa.Table:
         raise FitError(str(error)) from error
 
 
-def _usable(table: Any, temperature: str) -> Any:
-    """Which rows of a temperature count, as an Arrow array."""
+def _usable(table: Any, temperature: str, *, with_traffic: bool = False) -> Any:
+    """Which rows of a temperature count, as an Arrow array; traffic of services counts where it is asked for."""
     keep: Any = pa.array(np.ones(table.num_rows, bool))
     for column, wanted in (("ok", True), ("touched", False)):
         if column in table.column_names:
@@ -116,12 +159,13 @@ def _usable(table: Any, temperature: str) -> Any:
                 ) from error
             keep = pc.and_(keep, pc.fill_null(equal, False))
     keep = pc.and_(keep, _equals(table, "temperature", temperature))
-    is_whole = _equals(table, "stage", "whole")
-    for left_out in (
+    left_outs = [
         _equals(table, "source", "replay"),  # what a fit is proved on must not be what it was made from
         _equals(table, "direction", "reply"),
-        pc.and_(_equals(table, "source", "service"), is_whole),
-    ):
+    ]
+    if not with_traffic:
+        left_outs.append(pc.and_(_equals(table, "source", "service"), _equals(table, "stage", "whole")))
+    for left_out in left_outs:
         keep = pc.and_(keep, pc.invert(left_out))
     return keep
 
@@ -162,9 +206,17 @@ def _codes(values: Any, column: str, count: int) -> tuple[npt.NDArray[np.signedi
 
 def _numbers(values: Any, column: str, count: int) -> npt.NDArray[np.float64]:
     if values is None:
-        default = _DEFAULTS[column]
+        default = _DEFAULTS.get(column)
         return np.broadcast_to(np.nan if default is None else float(default), count)
     return np.asarray(_cast(values, column, pa.float64(), "numbers").to_numpy(), float)
+
+
+def _moments(values: Any, count: int) -> npt.NDArray[np.float64]:
+    """Moments as microseconds since 1970; NaN where unknown."""
+    if values is None or pa.types.is_null(values.type):
+        return np.full(count, np.nan)
+    moments = _cast(_cast(values, "observed_at", pa.timestamp("us", "UTC"), "moments"), "observed_at", pa.int64(), "")
+    return np.asarray(moments.cast(pa.float64()).to_numpy(), float)
 
 
 def _cast(values: Any, column: str, wanted: pa.DataType, what: str) -> Any:

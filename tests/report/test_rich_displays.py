@@ -24,6 +24,7 @@ from perfkit.stats.hierarchical import Estimate
 from perfkit.transfer.copying import CopyPlan
 from perfkit.workflows.analyse_result import Analysis
 from perfkit.workflows.bench_result import BenchResult
+from perfkit.workflows.ladder_result import LadderPoint, LadderResult
 from perfkit.workflows.replay_result import ReplayResult
 
 SHOWN_ELSEWHERE = {
@@ -49,6 +50,10 @@ EXPERIMENT = {
 HISTORY = {"build": list(range(60)), "ms": [100.0, 101.0, 99.0, 100.5] * 10 + [120.0, 121.0, 119.0, 120.5] * 5}
 
 TURNS = perfkit.switchback_schedule(8, 50)
+
+LADDER = LadderResult(
+    "r", "complete", tuple(LadderPoint("uds", 65536, n, 9e3, 0, 0, n / 9e-6) for n in (1, 2, 4, 8)), 9
+)
 
 WIDE = ("diagnose", "record", "verdict")
 """Results with a sentence, or a command to copy, in one line."""
@@ -85,6 +90,7 @@ def results(
         "switchback_schedule": TURNS,
         "analyse": analysis,
         "bench": bench_result(observations),
+        "bench_ladder": LADDER,
         "regressions": perfkit.regressions(HISTORY, index="build", value="ms"),
         "change_points": perfkit.change_points([1.0, 1.01] * 20 + [2.0, 2.01] * 20),
         "check": perfkit.check(project / "perfkit.toml"),
@@ -111,6 +117,7 @@ def results(
         "slos": perfkit.slos(observations, settings=[Slo("fast", scenario="*", latency_ns=10**9)]),
         "scalability": perfkit.scalability([1, 2, 4, 8], [10.0, 18.0, 28.0, 35.0]),
         "scoreboard": perfkit.scoreboard(only=["sample-ratio"], runs=5, processes=1),
+        "train": perfkit.train(observations),
         "window_quantiles": perfkit.window_quantiles(lake),
         "run_pipeline": PipelineResult(
             "r", "quick", "complete", "2026-11-20T21:04:00+00:00", 9.0, project, thresholds, None, {}, "",

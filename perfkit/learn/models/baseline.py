@@ -1,0 +1,190 @@
+"""The cost curves that a model starts from, adjusted to the transfers that it learns from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perfkit.config.curves import CurveSet
+from perfkit.engine.composing import Composition, Context, compose
+from perfkit.learn.models.features import TransferRows
+
+__all__ = ["FLOORS", "Adjustment", "Baseline", "fit_baseline", "log_target"]
+
+Floats = npt.NDArray[np.float64]
+
+FLOORS: Mapping[str, float] = {"latency_ns": 1.0, "cpu_ns": 1000.0, "resident_bytes": 4096.0}
+"""What clocks and pages cannot tell from nothing: below it, a target counts as this much."""
+_GOALS: Mapping[str, str] = {"latency_ns": "latency", "cpu_ns": "cpu", "resident_bytes": "memory"}
+_ADJUSTED = ("method", "signalling", "placement", "source")
+_CONTEXT = ("method", "signalling", "placement", "kind", "format", "compression")
+_CLASSES_PER_DOUBLING = 2
+_FEWEST_IN_CELL = 3
+_CELL_SD = 0.03
+"""How far, relatively, even the exact median of a size class may be from its curve: sizes within a class differ."""
+_PRIOR_SD = 0.5
+"""How far from the curves as they are an adjustment goes without evidence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Adjustment:
+    """``fixed + factor * composed curves + per_byte * bytes``, none of them negative.
+
+    Attributes:
+        fixed: in the target's unit.
+        factor: on the composed curves.
+        per_byte: in the target's unit.
+        n: observations that it was fitted to.
+    """
+
+    fixed: float
+    factor: float
+    per_byte: float
+    n: int
+
+
+_AS_MEASURED = Adjustment(0.0, 1.0, 0.0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The usual cost by the curves, nondecreasing in size.
+
+    Attributes:
+        target: ``latency_ns``, ``cpu_ns`` or ``resident_bytes``.
+        curves: cost curves.
+        adjustments: by method, signalling, placement and source.
+    """
+
+    target: str
+    curves: CurveSet
+    adjustments: Mapping[tuple[str, ...], Adjustment]
+
+    def log_cost(self, rows: TransferRows) -> Floats:
+        """Logarithm of the expected median cost of each row; NaN where nothing is known about its method."""
+        composed = composed_cost(self.curves, self.target, rows)
+        cost = np.full(len(rows), np.nan)
+        position, keys = rows.combined(_ADJUSTED)
+        sizes = rows.numbers["payload_bytes"]
+        for at, key in enumerate(keys):
+            mine = slice(None) if len(keys) == 1 else np.flatnonzero(position == at)
+            base, size = composed[mine], sizes[mine]
+            has_curves = np.isfinite(base)
+            chosen = self._adjustment(key, bool(has_curves.all()))
+            if chosen is not None:
+                cost[mine] = chosen.fixed + chosen.factor * np.where(has_curves, base, 0) + chosen.per_byte * size
+        return np.asarray(np.log(np.maximum(cost, FLOORS[self.target])))
+
+    def _adjustment(self, key: tuple[str, ...], has_curves: bool) -> Adjustment | None:
+        """That of the key; else the curves as they were measured; else that of the nearest key of the method."""
+        found = self.adjustments.get(key)
+        if found is not None or has_curves:
+            return found or _AS_MEASURED
+        near = [other for other in self.adjustments if other[0] == key[0]]
+        if not near:
+            return None
+        alike = max(near, key=lambda other: (sum(a == b for a, b in zip(other, key, strict=True)), other))
+        return self.adjustments[alike]
+
+
+def log_target(rows: TransferRows, target: str) -> Floats:
+    """Logarithm of what the rows cost; NaN where unknown."""
+    return np.asarray(np.log(np.maximum(rows.targets[target], FLOORS[target])))
+
+
+def composed_cost(curves: CurveSet, target: str, rows: TransferRows) -> Floats:
+    """Composed cost curves at each row's size, in the target's unit; NaN without curves."""
+    cost = np.full(len(rows), np.nan)
+    loads = {key.in_flight for key in curves.curves if key.stage == "transport"} - {1}
+    in_flight = rows.numbers["in_flight"]
+    load = np.where(np.isin(in_flight, list(loads)), in_flight, 1.0)
+    position, keys = rows.combined(_CONTEXT)
+    found_loads, load_position = np.unique(load, return_inverse=True)
+    position = position * found_loads.size + load_position
+    for at in np.unique(position).tolist():
+        key, under_way = keys[at // found_loads.size], int(found_loads[at % found_loads.size])
+        method, signalling, placement, kind, format_name, compression = key
+        context = Context(
+            kind=kind, format=format_name, compression=compression, signalling=signalling,
+            in_place=placement == "in_place", in_flight=under_way,
+        )  # fmt: skip
+        composition = compose(curves, method, context, _GOALS[target])
+        if composition is not None:
+            mine = np.flatnonzero(position == at)
+            cost[mine] = _composition_at(composition, rows.numbers["payload_bytes"][mine])
+    return cost
+
+
+def _composition_at(composition: Composition, sizes: Floats) -> Floats:
+    total = np.zeros(sizes.shape)
+    for part in composition.parts:
+        pieces = part.curve.pieces
+        at_bytes = sizes * part.wire_ratio
+        index = np.maximum(np.searchsorted([piece.start_bytes for piece in pieces], at_bytes, "right") - 1, 0)
+        fixed, per_byte = (np.array([getattr(piece, name) for piece in pieces]) for name in ("fixed", "per_byte"))
+        total += part.weight * (fixed[index] + per_byte[index] * at_bytes)
+    return total
+
+
+def fit_baseline(curves: CurveSet, rows: TransferRows, target: str) -> Baseline:
+    """Adjust curves to rows: nonnegative least squares on the relative error of medians by size class.
+
+    Args:
+        curves: cost curves; methods without any get a straight line.
+        rows: with this target; rows where it is unknown are left out.
+        target: one of `FLOORS`.
+    """
+    rows = rows.take(np.isfinite(rows.targets[target]))
+    composed, log_cost = composed_cost(curves, target, rows), log_target(rows, target)
+    sizes = rows.numbers["payload_bytes"]
+    position, keys = rows.combined(_ADJUSTED)
+    codec, _ = rows.combined(("kind", "format", "compression"))
+    size_class = np.round(_CLASSES_PER_DOUBLING * np.log2(np.maximum(sizes, 1))).astype(np.int64)
+    load_class = np.round(np.log2(rows.numbers["in_flight"])).astype(np.int64)
+    cell = (codec * 256 + size_class) * 64 + load_class
+    adjustments = {}
+    for at, key in enumerate(keys):
+        mine = np.flatnonzero(position == at)
+        cells = _cells(cell[mine], composed[mine], sizes[mine], log_cost[mine])
+        if cells.size:
+            adjustments[key] = _adjust(cells, mine.size)
+    return Baseline(target, curves, adjustments)
+
+
+def _cells(cell: Any, composed: Floats, sizes: Floats, log_cost: Floats) -> Floats:
+    """One row per cell: composed cost (NaN without curves), size, median cost, its relative standard error."""
+    order = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.diff(cell[order], prepend=cell[order[0]] - 1))
+    rows = []
+    for members in np.split(order, starts[1:]):
+        logs = log_cost[members]
+        middle = float(np.median(logs))
+        spread = 1.4826 * float(np.median(np.abs(logs - middle))) if members.size >= _FEWEST_IN_CELL else 0.3
+        # Ratios to the composed cost, not the costs, are taken the median of: sizes within a class differ.
+        base = float(np.exp(np.mean(np.log(np.maximum(composed[members], 1e-9)))))
+        size = float(np.mean(sizes[members]))
+        if np.isfinite(base):
+            middle = float(np.median(logs - np.log(np.maximum(composed[members], 1e-9)))) + float(np.log(base))
+        rows.append((base, size, float(np.exp(middle)), 1.25 * max(spread, 0.05) / np.sqrt(members.size)))
+    return np.array(rows).reshape(-1, 4)
+
+
+def _adjust(cells: Floats, count: int) -> Adjustment:
+    from scipy.optimize import nnls
+
+    composed, sizes, medians, errors = cells.T
+    has_curves = bool(np.isfinite(composed).all())
+    weight = 1 / np.hypot(errors, _CELL_SD)
+    base = composed if has_curves else np.zeros(sizes.size)
+    # Columns are scaled so that 1 is a typical share of the cost: nanoseconds and bytes differ by orders of magnitude.
+    scales = np.array([medians.min(), 1.0, np.median(medians) / max(float(np.median(sizes)), 1.0)])
+    design = np.stack([scales[0] / medians, base / medians, scales[2] * sizes / medians], axis=1)
+    prior = np.eye(3) / _PRIOR_SD if has_curves else np.eye(3) * 1e-6
+    wanted = np.array([0.0, 1.0 if has_curves else 0.0, 0.0])
+    solution, _ = nnls(np.vstack([design * weight[:, None], prior]), np.concatenate([weight, prior @ wanted]))
+    fixed, factor, per_byte = (solution * scales).tolist()
+    return Adjustment(fixed, factor if has_curves else 0.0, per_byte, count)

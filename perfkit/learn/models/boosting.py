@@ -1,0 +1,97 @@
+"""Gradient boosting of what the curves leave unexplained."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perfkit.learn.models.encoding import MONOTONE
+
+__all__ = ["MOST_ROWS", "Booster", "fit_booster", "sample_rows"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.signedinteger[Any]]
+
+MOST_ROWS = 250_000
+"""Rows that a booster is trained on; more change its trees little, and take minutes."""
+_CLIP_SPREADS = 4.0
+_FEWEST_PER_LEAF = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Booster:
+    """A fitted booster of log cost, nondecreasing in size.
+
+    Attributes:
+        estimator: scikit-learn's HistGradientBoostingRegressor.
+        n: rows that it was trained on.
+    """
+
+    estimator: Any
+    n: int
+
+    def predict(self, matrix: Floats) -> Floats:
+        """What to add to the logarithm of the baseline's cost, per row of `Encoding.matrix`."""
+        return np.asarray(self.estimator.predict(matrix), float)
+
+
+def fit_booster(
+    matrix: Floats, residual: Floats, *, seed: int, trees: int = 120, learning_rate: float = 0.1
+) -> Booster:
+    """Fit a booster to log residuals.
+
+    The loss is squared, on residuals clipped to four robust standard deviations about their median: the leaves of an
+    absolute loss are replaced by medians after the constraint was applied, so that it does not keep predictions
+    nondecreasing.
+
+    Args:
+        matrix: of `Encoding.matrix`.
+        residual: log cost less log baseline, finite.
+        seed: the same rows and seed give the same booster.
+        trees: at most so many; fewer rows get fewer leaves.
+        learning_rate: share of each tree that counts.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    middle = float(np.median(residual))
+    spread = 1.4826 * float(np.median(np.abs(residual - middle)))
+    reach = _CLIP_SPREADS * spread if spread > 0 else np.inf
+    clipped = np.clip(residual, middle - reach, middle + reach)
+    estimator = HistGradientBoostingRegressor(
+        max_iter=trees,
+        learning_rate=learning_rate,
+        max_leaf_nodes=31,
+        min_samples_leaf=max(_FEWEST_PER_LEAF, residual.size // 2000),
+        l2_regularization=5.0,
+        monotonic_cst=list(MONOTONE),
+        early_stopping=False,
+        random_state=seed,
+    )
+    # scikit-learn cannot bin a column without a single known value; a constant one never splits a tree.
+    matrix = np.where(np.isnan(matrix).all(axis=0), 0.0, matrix)
+    return Booster(estimator.fit(matrix, clipped), residual.size)
+
+
+def sample_rows(strata: Integers, seed: int, most: int = MOST_ROWS) -> Integers:
+    """Positions of at most `most` rows, in order: of small strata all, of large ones equally many.
+
+    Args:
+        strata: one number per row, 0 or more.
+        seed: of the draw.
+        most: rows to keep.
+    """
+    if strata.size <= most:
+        return np.arange(strata.size)
+    order = np.random.default_rng(seed).permutation(strata.size)
+    ranked = order[np.argsort(strata[order], kind="stable")]
+    counts = np.bincount(strata)
+    rank = np.arange(strata.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    # The largest number per stratum with which all of them together are at most `most`.
+    low, high = 1, int(counts.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(counts, middle).sum() <= most else (low, middle - 1)
+    return np.asarray(np.sort(ranked[rank < low][:most]))
