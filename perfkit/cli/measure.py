@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from perfkit.cli.options import json_option, lake_option, names
 from perfkit.cli.output import Interrupted, interruptible, progress_bar, show
 from perfkit.errors import InputError
 from perfkit.units import parse_bytes, parse_duration, parse_share
 
-__all__ = ["bench_command", "read_budget", "read_sizes"]
+__all__ = ["bench_command", "read_budget", "read_concurrency", "read_sizes"]
 
 _GO_ON = "the same command goes on from there"
 
@@ -25,6 +28,9 @@ _GO_ON = "the same command goes on from there"
     "--budget",
     help="Time to spend, such as 3min; with --background the share of the machine's processor time, such as 5%.",
 )
+@click.option("--ladder", is_flag=True, help="Measure throughput over concurrency, for perfkit.scalability.")
+@click.option("--concurrency", help="With --ladder: sends under way at once, such as 1,2,4,8,16,32.")
+@click.option("--output", type=click.Path(path_type=Path), help="With --ladder: a CSV file for the ladder.")
 @click.option("--background", is_flag=True, help="Measure gently on a host that serves; its impact is measured, too.")
 @lake_option
 @click.option("--no-resume", is_flag=True, help="Begin anew instead of going on with an interrupted run.")
@@ -37,6 +43,9 @@ def bench_command(
     sizes: str | None,
     scenarios: Path | None,
     budget: str | None,
+    ladder: bool,
+    concurrency: str | None,
+    output: Path | None,
     background: bool,
     lake: str,
     no_resume: bool,
@@ -45,9 +54,18 @@ def bench_command(
     """Measure real transfers between processes and keep every one.
 
     Ctrl-C keeps what was measured; the same command then goes on from there.
+
+    With --ladder: throughput over concurrency and the scalability law that it
+    follows; uds and shm_pool at 64 KiB in 60 s unless told otherwise.
     """
     budget_s, background_share = read_budget(budget, background=background)
     chosen_methods, chosen_sizes = names(methods, "--methods"), read_sizes(sizes)
+    if ladder:
+        _refuse_beside_ladder(context)
+        _measure_ladder(context, chosen_methods, chosen_sizes, concurrency, budget_s, lake, output, as_json=as_json)
+        return
+    if concurrency is not None or output is not None:
+        raise InputError("--concurrency and --output belong to a ladder; give --ladder, too")
     from perfkit.workflows.measure import bench
 
     with interruptible(f"what was measured is kept in {lake}, and {_GO_ON}"), progress_bar() as progress:
@@ -66,6 +84,56 @@ def bench_command(
     if result.status == "interrupted":
         click.echo(f"perfkit: interrupted; what was measured is kept in {lake}, and {_GO_ON}", err=True)
         context.exit(Interrupted.exit_code)
+
+
+def _refuse_beside_ladder(context: click.Context) -> None:
+    for option in ("preset", "scenarios", "background", "no_resume"):
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise InputError(f"--{option.replace('_', '-')} has no meaning with --ladder; leave it out")
+
+
+def _measure_ladder(
+    context: click.Context,
+    methods: Sequence[str] | None,
+    sizes: Sequence[int] | None,
+    concurrency: str | None,
+    budget_s: float | None,
+    lake: str,
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure a ladder, write it down where asked, and show it."""
+    levels = read_concurrency(concurrency)
+    from perfkit.workflows.ladder import bench_ladder
+
+    # What was not given is left to the function, which says what it takes then.
+    given = {"methods": methods, "sizes": sizes, "concurrency": levels, "budget_s": budget_s}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    with interruptible(f"what was measured is kept in {lake}"), progress_bar() as progress:
+        result = bench_ladder(**asked, lake=lake, progress=progress)
+    if output is not None:
+        result.to_csv(output)
+    show(result, as_json=as_json)
+    if result.status == "interrupted":
+        click.echo(f"perfkit: interrupted; what was measured is kept in {lake}", err=True)
+        context.exit(Interrupted.exit_code)
+
+
+def read_concurrency(text: str | None) -> list[int] | None:
+    """Sends under way at once; None when the option was not given.
+
+    >>> read_concurrency("1,2,4")
+    [1, 2, 4]
+    """
+    levels = names(text, "--concurrency")
+    if levels is None:
+        return None
+    if wrong := [level for level in levels if not (level.isascii() and level.isdigit() and 1 <= int(level) <= 64)]:
+        raise InputError(
+            f"--concurrency {text} holds {wrong[0]!r}, must be whole numbers from 1 to 64, such as 1,2,4,8"
+        )
+    return [int(level) for level in levels]
 
 
 def read_sizes(text: str | None) -> list[int] | None:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -32,6 +32,7 @@ from perfkit.errors import (
     PerfkitError,
 )
 from perfkit.measurement.footprints import Footprint
+from perfkit.measurement.ladder_load import Load
 from perfkit.measurement.measure import Batch, Bench
 from perfkit.measurement.scenarios import CODEC_STAGES, CONTROL_GRPC, CONTROL_PING, Scenario
 from perfkit.transfer.copying import CopyPlan, measure_copies, plan_copies
@@ -81,9 +82,14 @@ class Launch:
         for index, answer in self._ask("probe", indices):
             yield index, Footprint(**answer) if isinstance(answer, dict) else answer
 
-    def _ask(self, task: str, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def load(self, indices: Sequence[int], seconds: float) -> Iterator[tuple[int, Load | Failure]]:
+        """Put each scenario under load for so long, one after the other; see `Bench.load`."""
+        for index, answer in self._ask("load", indices, seconds=seconds):
+            yield index, answer if isinstance(answer, Failure) else Load(**answer)
+
+    def _ask(self, task: str, indices: Sequence[int], **more: float) -> Iterator[tuple[int, Any]]:
         """The answers to a task, one by one, those that failed as `Failure`."""
-        self._write({"task": task, "indices": list(indices)})
+        self._write({"task": task, "indices": list(indices), **more})
         for index in indices:
             try:
                 answer = self._read()
@@ -240,7 +246,7 @@ def main() -> None:
 def _serve(bench: Bench, scenarios: Sequence[Scenario], output: IO[str]) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
-        carry_out = bench.footprint if asked["task"] == "probe" else bench.run
+        carry_out = _task(bench, asked)
         for index in asked["indices"]:
             try:
                 result = carry_out(scenarios[index])
@@ -252,6 +258,12 @@ def _serve(bench: Bench, scenarios: Sequence[Scenario], output: IO[str]) -> None
                     return
             else:
                 _answer(output, {"answer": None if result is None else dataclasses.asdict(result)})
+
+
+def _task(bench: Bench, asked: Mapping[str, Any]) -> Callable[[Scenario], Any]:
+    if asked["task"] == "load":
+        return lambda scenario: bench.load(scenario, asked["seconds"])
+    return bench.footprint if asked["task"] == "probe" else bench.run
 
 
 def _answer(output: IO[str], answer: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from perfkit.measurement.footprints import (
     codec_footprint,
     transfer_footprint,
 )
+from perfkit.measurement.ladder_load import Load, drive
 from perfkit.measurement.payloads import make_payload
 from perfkit.measurement.scenarios import CODEC_STAGES, CONTROL_COPY, Scenario, sends_per_batch
 from perfkit.transfer.arena import Arena
@@ -114,6 +115,20 @@ class Bench:
             with contextlib.closing(self._connect(scenario.method, scenario.signalling, arena)) as sender:
                 is_shared = get_method(scenario.method).implementation.zero_copy
                 return transfer_footprint(lambda: self._encoded(scenario), sender, flags, is_shared, self._usage)
+
+    def load(self, scenario: Scenario, seconds: float) -> Load:
+        """Keep as many sends of a transport under way as the scenario has in flight; see `drive`.
+
+        Raises:
+            MeasurementError: the receiver did not get the bytes that were sent.
+            TransferError: the method failed.
+        """
+        senders = [self._sender(scenario.method, scenario.signalling, index) for index in range(scenario.in_flight)]
+        with contextlib.ExitStack() as stack:
+            sends = [self._prepare(scenario, sender, stack) for sender in senders]
+            self._verify(scenario, sends)
+            with _no_collection():
+                return drive(sends, seconds)
 
     def close(self) -> None:
         """Close every connection and give the memory back."""

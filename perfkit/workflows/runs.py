@@ -21,6 +21,7 @@ from perfkit.workflows.upkeep import runs_in_force
 
 __all__ = [
     "FINISHED",
+    "LADDER_PRESET",
     "RunDetails",
     "RunEntry",
     "RunList",
@@ -33,6 +34,9 @@ __all__ = [
 
 FINISHED = ("complete", "budget")
 """Statuses of a run that ended by itself."""
+
+LADDER_PRESET = "ladder"
+"""A run that measured throughput over concurrency: nothing to fit curves to, so that ``latest`` passes it over."""
 
 _LATEST = re.compile(r"latest(?:~(\d+))?")
 _LISTED = 10
@@ -288,7 +292,7 @@ def refuse_without_rows(lake: Lake, run_id: str) -> None:
 
 
 def _finished(lake: Lake, records: Sequence[RunRecord], back: int) -> RunRecord:
-    finished = [record for record in records if record.status in FINISHED]
+    finished = [record for record in records if record.status in FINISHED and record.preset != LADDER_PRESET]
     if back >= len(finished):
         count = f"only {plural(len(finished), 'finished run')}" if finished else "no finished run"
         others = [record for record in records if record.status not in FINISHED]

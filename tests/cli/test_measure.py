@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from perfkit.cli.measure import read_budget
 from perfkit.errors import InputError
+from perfkit.workflows.ladder_result import LadderPoint, LadderResult
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,54 @@ def test_an_interrupted_measurement_shows_what_it_has_and_says_what_is_kept(perf
     assert outcome.exit_code == 130
     assert outcome.json() == {"status": "interrupted"}
     assert "kept in data/lake" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--concurrency", "1,2"), "give --ladder"),
+        (("--output", "ladder.csv"), "give --ladder"),
+        (("--ladder", "--background"), "--background"),
+        (("--ladder", "--preset", "quick"), "--preset"),
+        (("--ladder", "--concurrency", "1,0"), "'0'"),
+        (("--ladder", "--concurrency", "1,many"), "'many'"),
+        (("--ladder", "--concurrency", "1,65"), "'65'"),
+        (("--ladder", "--methods", "grcp"), "Did you mean 'grpc'?"),
+    ],
+)
+def test_a_ladder_that_cannot_be_measured_is_refused(perfkit, arguments: tuple[str, ...], expected: str) -> None:
+    outcome = perfkit("bench", *arguments)
+    assert outcome.exit_code == 2
+    assert expected in outcome.stderr
+    assert not Path("data").exists()
+
+
+def test_a_ladder_is_shown_and_written_down(perfkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def measure(**arguments: Any) -> LadderResult:
+        asked.update(arguments)
+        points = [LadderPoint("uds", 1024, n, 100.0, launch, 0, n * 1e7) for n in (1, 2, 4, 8) for launch in (0, 1)]
+        return LadderResult("r", "complete", tuple(points), 1.0)
+
+    monkeypatch.setattr("perfkit.workflows.ladder.bench_ladder", measure)
+    outcome = perfkit(
+        "bench",
+        "--ladder",
+        "--sizes",
+        "1KiB",
+        "--concurrency",
+        "1,2,4,8",
+        "--budget",
+        "2s",
+        "--output",
+        "l.csv",
+        "--json",
+    )
+    assert outcome.exit_code == 0
+    found = json.loads(outcome.stdout.splitlines()[-1])
+    assert found["laws"][0]["usl"]["alpha"] == pytest.approx(1, rel=1e-3)
+    assert found["little"]["verdict"] == "holds"
+    assert Path("l.csv").read_text().startswith("concurrency,throughput,")
+    assert (asked["sizes"], asked["concurrency"], asked["budget_s"]) == ([1024], [1, 2, 4, 8], 2.0)
+    assert "methods" not in asked
