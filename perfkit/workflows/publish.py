@@ -19,7 +19,7 @@ from perfkit.workflows.effect import CostDraws, Effect, expected_effect
 from perfkit.workflows.events import record_event
 from perfkit.workflows.off_policy import explored_effect, explored_traffic
 from perfkit.workflows.proposal import Proposal, propose
-from perfkit.workflows.publish_gate import Candidate, Refusal, changed_meanwhile, gate
+from perfkit.workflows.publish_gate import Candidate, Refusal, changed_meanwhile, gate, unfaithful
 from perfkit.workflows.published import History, PublishResult
 from perfkit.workflows.replay_result import ReplayResult
 from perfkit.workflows.replayed import replayed_effect, too_weak
@@ -54,7 +54,8 @@ def publish(
     again.
 
     Args:
-        fit: what `perfkit.fit` returned, or anything with its `curves`.
+        fit: what `perfkit.fit` or `perfkit.distil` returned, or anything with its `curves`. Where it has a `fidelity`,
+            that is shown, and judged.
         path: the thresholds file.
         settings: the `perfkit.toml` whose pools and goals the readable ranges are for, and whose ``[publish]`` says
             what is asked of the evidence; by default the one beside `path`, if there is one.
@@ -124,15 +125,17 @@ def publish_if_sound(
     current = read_current(Path(path))
     chosen = _read_settings(Path(path), settings, fit.curves)
     proposal = propose(current, fit.curves, chosen)
+    fidelity = getattr(fit, "fidelity", None)
     if not proposal.is_new:
-        return proposal.result(dry_run=dry_run)
+        return dataclasses.replace(proposal.result(dry_run=dry_run), fidelity=fidelity)
     host = collect_fingerprint()
     weakness = too_weak(replay, host) if replay else ""
     replay = None if weakness else replay
     effects = _effects(proposal, chosen, lake, replay)
     sizes, replayed_bytes = measured_sizes(fit.curves), _replayed_bytes(replay)
     judged = Candidate(fit.curves, proposal.after, proposal.before, effects, sizes, host, replayed_bytes)
-    refusals = (*_refuse_other_version(current, expected_version), *gate(judged, chosen.publish))
+    against = _refuse_other_version(current, expected_version)
+    refusals = (*against, *gate(judged, chosen.publish), *unfaithful(fidelity))
     overridden = tuple(one.name for one in refusals if force and one.forcible)
     refused = len(overridden) < len(refusals)
     regret = {name: setting.tuned.value for name, setting in replay.settings.items()} if replay else {}
@@ -144,7 +147,8 @@ def publish_if_sound(
     if weakness:
         ignored = f"the replay does not count: {weakness}; measure one here with `perfkit publish --replay`"
         result = dataclasses.replace(result, warnings=(*result.warnings, ignored))
-    return _told(dataclasses.replace(result, effects=effects, refusals=refusals, overridden=overridden), lake)
+    result = dataclasses.replace(result, effects=effects, refusals=refusals, overridden=overridden, fidelity=fidelity)
+    return _told(result, lake)
 
 
 def rollback(

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from perfkit.units import format_bytes
 from perfkit.workflows.effect import MOST_UNKNOWN, CostDraws, Effect, independent
 from perfkit.workflows.workload import REPLAY
 
-__all__ = ["Candidate", "Refusal", "changed_meanwhile", "gate"]
+if TYPE_CHECKING:  # what nobody distilled is published without loading models
+    from perfkit.learn.models.fidelity import Fidelity
+
+__all__ = ["Candidate", "Refusal", "changed_meanwhile", "gate", "unfaithful"]
 
 
 _LEAST_SPAN = 16
@@ -34,7 +37,7 @@ class Refusal:
 
     Args:
         name: ``empty``, ``launches``, ``observations``, ``sizes``, ``interval``, ``worse``, ``unknown``, ``step``,
-            ``fingerprint`` or ``changed``.
+            ``fingerprint``, ``fidelity`` or ``changed``.
         message: what is wrong, what was got, what is allowed and what to do next.
         forcible: whether ``force`` overrides it.
     """
@@ -91,6 +94,15 @@ def gate(candidate: Candidate, limits: PublishSettings) -> tuple[Refusal, ...]:
         )
     checks = (_launches, _observations, _sizes, _interval, _worse, _unknown, _step, _fingerprint)
     return tuple(refusal for check in checks for refusal in check(candidate, limits))
+
+
+def unfaithful(fidelity: Fidelity | None) -> tuple[Refusal, ...]:
+    """The refusal of curves that do not say what the model says that they were distilled from; none for others."""
+    if fidelity is None or fidelity.is_faithful:
+        return ()
+    said = "; ".join(fidelity.warnings)
+    advice = f"the worst is {fidelity.worst_at}; publish the fit itself, or train again with more transfers like these"
+    return (Refusal("fidelity", f"the curves are not what the model says: {said}; {advice}"),)
 
 
 def changed_meanwhile(path: str, in_force: int, expected: int) -> Refusal:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfkit.config.thresholds import Thresholds
 from perfkit.errors import ConfigError
@@ -14,6 +14,9 @@ from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes, format_duration
 from perfkit.workflows.effect import EFFECT_COLUMNS, Effect
 from perfkit.workflows.publish_gate import Refusal
+
+if TYPE_CHECKING:  # what nobody distilled is published without loading models
+    from perfkit.learn.models.fidelity import Fidelity
 
 __all__ = ["Change", "History", "PublishResult"]
 
@@ -63,6 +66,7 @@ class PublishResult:
         effects: what it is expected, or was measured, to do to the cost of workloads; the first one counts most.
         refusals: what is against it, overridden or not.
         overridden: names of the refusals that were overridden.
+        fidelity: how close curves are to the model that they were distilled from; None for curves as they were fitted.
     """
 
     path: str
@@ -76,6 +80,7 @@ class PublishResult:
     effects: tuple[Effect, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     overridden: tuple[str, ...] = ()
+    fidelity: Fidelity | None = None
 
     @property
     def refused(self) -> bool:
@@ -126,7 +131,8 @@ class PublishResult:
         expected = (
             f"With `--expected-version {self.previous_version or 0}` this holds only if nothing changes meanwhile."
         )
-        return (f"{moved}.", *warnings, *reasons, *([expected] if self.dry_run else []))
+        distilled = [] if self.fidelity is None else [self.fidelity.sentence()]
+        return (f"{moved}.", *distilled, *warnings, *reasons, *([expected] if self.dry_run else []))
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
@@ -139,6 +145,7 @@ class PublishResult:
             "refusals": [refusal.to_plain() for refusal in self.refusals],
             "overridden": list(self.overridden),
             "refused": self.refused,
+            "fidelity": None if self.fidelity is None else self.fidelity.to_plain(),
         }
 
     def _repr_html_(self) -> str:

@@ -19,6 +19,8 @@ from perfkit.config import publication
 from perfkit.config.curves import CurveSet, Evidence
 from perfkit.config.thresholds import history_folder, load_thresholds
 from perfkit.errors import ConfigError, PublishError, UnknownNameError
+from perfkit.learn.models.distilling import Distilled
+from perfkit.learn.models.fidelity import Fidelity
 from perfkit.workflows.fresh import open_fresh_lake
 from perfkit.workflows.publish import history, publish, rollback
 
@@ -112,6 +114,34 @@ def test_observe_mode_does_not_change_what_is_published(path: Path, first: Fitte
     path.with_name("perfkit.toml").write_text('[engine]\nmode = "observe"\n')
     publish(first, path=path)
     assert [entry.method for entry in load_thresholds(path).tables[0].ranges] == ["uds", "shm_pool"]
+
+
+FAITHFUL = Fidelity(0.99, 1.0, 0.01, 0.06, "latency_ns of uds, tensor/numpy/none, 1MiB", 0.98, 0.001, 400, 80)
+
+
+def test_curves_that_were_distilled_tell_how_faithful_they_are(path: Path, first: Fitted) -> None:
+    distilled = Distilled(first.curves, FAITHFUL, 3)
+    result = publish(distilled, path=path)
+    assert result.published
+    said = "Distilled from a model: 99.0% of 400 cells within 5 % of it, 100.0% within 15 %"
+    assert any(said in note for note in result.to_table().notes)
+    assert json.loads(json.dumps(result.to_plain()))["fidelity"]["within_15"] == 1.0
+    assert publish(distilled, path=path).fidelity == FAITHFUL
+    assert publish(first, path=path).to_plain()["fidelity"] is None
+
+
+def test_curves_that_are_not_what_the_model_says_are_refused_and_can_be_forced(path: Path, first: Fitted) -> None:
+    unfaithful = dataclasses.replace(FAITHFUL, within_15=0.949, warnings=("only 94.9% of the cells",))
+    distilled = Distilled(first.curves, unfaithful, 3)
+    result = publish(distilled, path=path, dry_run=True)
+    assert [refusal.name for refusal in result.refusals] == ["fidelity"]
+    with pytest.raises(PublishError, match=r"only 94\.9% of the cells; the worst is latency_ns of uds"):
+        publish(distilled, path=path)
+    forced = publish(distilled, path=path, force=True)
+    assert forced.overridden == ("fidelity",)
+    assert load_thresholds(path).gate.forced == ("fidelity",)
+    barely = dataclasses.replace(unfaithful, within_15=0.95)
+    assert publish(Distilled(first.curves, barely, 3), path=path.with_name("other.toml")).published
 
 
 @pytest.mark.parametrize(
