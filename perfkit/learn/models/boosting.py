@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ MOST_ROWS = 250_000
 """Rows that a booster is trained on; more change its trees little, and take minutes."""
 _CLIP_SPREADS = 4.0
 _FEWEST_PER_LEAF = 40
+_ROWS_PER_LEAF, _LEAVES = 200, (8, 31)
+_ROWS_FOR_THREADS = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Booster:
 
     def predict(self, matrix: Floats) -> Floats:
         """What to add to the logarithm of the baseline's cost, per row of `Encoding.matrix`."""
-        return np.asarray(self.estimator.predict(matrix), float)
+        with few_threads(len(matrix)):
+            return np.asarray(self.estimator.predict(matrix), float)
 
 
 def fit_booster(
@@ -63,7 +68,7 @@ def fit_booster(
     estimator = HistGradientBoostingRegressor(
         max_iter=trees,
         learning_rate=learning_rate,
-        max_leaf_nodes=31,
+        max_leaf_nodes=int(np.clip(residual.size / _ROWS_PER_LEAF, *_LEAVES)),
         min_samples_leaf=max(_FEWEST_PER_LEAF, residual.size // 2000),
         l2_regularization=5.0,
         monotonic_cst=list(MONOTONE),
@@ -72,7 +77,21 @@ def fit_booster(
     )
     # scikit-learn cannot bin a column without a single known value; a constant one never splits a tree.
     matrix = np.where(np.isnan(matrix).all(axis=0), 0.0, matrix)
-    return Booster(estimator.fit(matrix, clipped), residual.size)
+    with few_threads(residual.size):
+        return Booster(estimator.fit(matrix, clipped), residual.size)
+
+
+def few_threads(rows: int) -> AbstractContextManager[object]:
+    """One thread for few rows: several wait for each other longer than they work, much longer on a busy machine."""
+    return nullcontext() if rows >= _ROWS_FOR_THREADS else _controller().limit(limits=1, user_api="openmp")
+
+
+@functools.cache
+def _controller() -> Any:
+    import sklearn.ensemble  # noqa: F401 - what is not loaded yet would not be limited
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def sample_rows(strata: Integers, seed: int, most: int = MOST_ROWS) -> Integers:
