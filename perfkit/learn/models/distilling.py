@@ -186,8 +186,8 @@ def distil(
             for job, by_state in zip(jobs, medians, strict=True):
                 written |= job.distilled(by_state)
             judged += _to_judge(model, target, jobs, conditions)
-    if not judged:
-        return Distilled(curves, judge_fidelity((), curves), 0)
+    if not written:
+        return Distilled(curves, judge_fidelity(judged, curves), 0)
     evidence = dataclasses.replace(curves.evidence, model=name or _name(model))
     made = dataclasses.replace(curves, curves={**curves.curves, **written}, evidence=evidence)
     return Distilled(made, judge_fidelity(judged, made), len(written))
