@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from perfkit.learn import fit as fit
     from perfkit.learn.models import CostModel as CostModel
     from perfkit.learn.models import train as train
+    from perfkit.learn.models.distilling import distil as distil
+    from perfkit.learn.models.storing import load_model as load_model
     from perfkit.stats.capacity.scalability import scalability as scalability
     from perfkit.stats.change_points import change_points as change_points
     from perfkit.stats.experiments import ab as ab
@@ -70,10 +72,12 @@ if TYPE_CHECKING:
     from perfkit.workflows.exchange import export_run as export_run
     from perfkit.workflows.exchange import import_run as import_run
     from perfkit.workflows.experiment.following import experiment_report as experiment_report
+    from perfkit.workflows.forecast import forecast as forecast
     from perfkit.workflows.gate import gate as gate
     from perfkit.workflows.ladder import bench_ladder as bench_ladder
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.off_policy import off_policy as off_policy
+    from perfkit.workflows.predict import predict as predict
     from perfkit.workflows.project import prepare_project as prepare_project
     from perfkit.workflows.publish import history as history
     from perfkit.workflows.publish import publish as publish
@@ -139,15 +143,18 @@ _HOMES = {
     "connect": "perfkit.channel",
     "delete_runs": "perfkit.workflows.run_deletion",
     "diagnose": "perfkit.workflows.doctor",
+    "distil": "perfkit.learn.models.distilling",
     "drain": "perfkit.lake",
     "dry_run": "perfkit.workflows.dry_run",
     "experiment_report": "perfkit.workflows.experiment.following",
     "export_run": "perfkit.workflows.exchange",
     "fit": "perfkit.learn",
     "fit_run": "perfkit.workflows.tune",
+    "forecast": "perfkit.workflows.forecast",
     "gate": "perfkit.workflows.gate",
     "history": "perfkit.workflows.publish",
     "import_run": "perfkit.workflows.exchange",
+    "load_model": "perfkit.learn.models.storing",
     "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",
     "migrate_lake": "perfkit.workflows.upkeep",
@@ -155,6 +162,7 @@ _HOMES = {
     "open_journal": "perfkit.journal",
     "open_lake": "perfkit.lake",
     "policy": "perfkit.engine.policies",
+    "predict": "perfkit.workflows.predict",
     "prepare_project": "perfkit.workflows.project",
     "publish": "perfkit.workflows.publish",
     "publish_if_sound": "perfkit.workflows.publish",

@@ -30,6 +30,7 @@ from perfkit.workflows.replay_result import ReplayResult
 SHOWN_ELSEWHERE = {
     "connect": "a channel, which shows itself by its statistics",
     "import_run": "what it brought is shown by export_run's twin",
+    "load_model": "as train",
     "method": "what registers a method gives it back",
     "open_journal": "a journal to write to",
     "policy": "what registers a policy gives it back",
@@ -110,6 +111,8 @@ def results(
         "off_policy": perfkit.off_policy(lambda context, payload_bytes: "uds", frame=explored()),
         "open_lake": perfkit.open_lake(lake),
         "publish": perfkit.publish(fitted, path=thresholds, force=True),
+        "predict": perfkit.predict("64KiB", thresholds=thresholds),
+        "forecast": perfkit.forecast(ladder={"concurrency": [1, 2, 4, 8], "throughput": [10, 18, 30, 40]}),
         "gate": perfkit.gate(observations, baseline=[observations, observations]),
         "history": perfkit.history(thresholds),
         "replay": replay_of(("tuned", "best_static", "always:uds")),
@@ -117,7 +120,8 @@ def results(
         "slos": perfkit.slos(observations, settings=[Slo("fast", scenario="*", latency_ns=10**9)]),
         "scalability": perfkit.scalability([1, 2, 4, 8], [10.0, 18.0, 28.0, 35.0]),
         "scoreboard": perfkit.scoreboard(only=["sample-ratio"], runs=5, processes=1),
-        "train": perfkit.train(observations),
+        "train": (trained := perfkit.train(observations)),
+        "distil": perfkit.distil(trained, fitted.curves),
         "window_quantiles": perfkit.window_quantiles(lake),
         "run_pipeline": PipelineResult(
             "r", "quick", "complete", "2026-11-20T21:04:00+00:00", 9.0, project, thresholds, None, {}, "",

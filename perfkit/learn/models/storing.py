@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfkit.errors import FileError, ModelError
+from perfkit.errors import FileError, ModelError, PerfkitError
 from perfkit.learn.models.stored_trees import check_booster
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ def load_model(folder: str | Path) -> CostModel:
 
     plain, estimators = read_parts(folder)
     try:
-        return CostModel.from_parts(plain, estimators)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        model = CostModel.from_parts(plain, estimators)
+        for target in model.targets:  # boosters of other columns show only when they are asked
+            model.median(1024, target=target, method=next(iter(model.encoding.names["method"])))
+        return model
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, PerfkitError) as error:
         raise ModelError(f"is not a cost model ({error})", path=Path(folder) / PLAIN) from error
 
 
