@@ -14,7 +14,7 @@ from perfkit.errors import InputError
 from perfkit.stats.corrections import holm
 from perfkit.stats.tabular import to_arrow
 
-__all__ = ["ColumnShift", "ErrorDrift", "InputDrift", "Shift", "watch_errors", "watch_inputs"]
+__all__ = ["OVERALL", "ColumnShift", "ErrorDrift", "InputDrift", "Shift", "watch_errors", "watch_inputs"]
 
 Floats = npt.NDArray[np.float64]
 
