@@ -45,10 +45,10 @@ __all__ = [
     "arrow_schema",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """1: transfers and runs. 2: who produced a row, decisions, events, rollups. 3: stages of a service's transfer, which
 methods could not carry it, and whether it was a request or its reply. 4: experiment, variant, propensity and plan
-version of a service's transfer; the experiment of a decision."""
+version of a service's transfer; the experiment of a decision. 5: memory that was available during a transfer."""
 
 KINDS = ("tensor", "dataframe", "binary", "text")
 FORMATS = ("numpy", "arrow", "pickle", "msgpack", "json", "raw")
@@ -147,6 +147,7 @@ TRANSFER_COLUMNS: tuple[Column, ...] = (
     *_ASSIGNMENT_COLUMNS,
     _PROPENSITY,
     _PLAN_VERSION,
+    Column("available_bytes", "int64", None, "memory that the sender's host had left; null where nobody looked"),
     *PRODUCER_COLUMNS,
 )
 

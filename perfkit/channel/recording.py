@@ -16,7 +16,7 @@ COLUMNS = (
     "observed_at", "source", "stage", "method", "signalling", "placement", "in_flight", "pool", "kind", "format",
     "compression", "payload_bytes", "wire_bytes", "latency_ns", "encode_ns", "wait_ns", "copy_ns", "signal_ns",
     "handler_ns", "decode_ns", "ok", "error", "fallback", "direction", "session", "decision_id", "experiment",
-    "variant", "propensity", "plan_version",
+    "variant", "propensity", "plan_version", "available_bytes",
 )  # fmt: skip
 """What a row of a service says, in this order; the other columns of `transfers` have their defaults."""
 Decided = tuple[str, str, str, float, int]
@@ -29,13 +29,14 @@ class Recorder:
 
     Args:
         journal: takes the rows.
+        engine: looks at what the host has left.
         is_owned: close it with the recorder.
     """
 
-    __slots__ = ("_is_owned", "_offer", "failures", "journal")
+    __slots__ = ("_engine", "_is_owned", "_offer", "failures", "journal")
 
-    def __init__(self, journal: Journal, *, is_owned: bool) -> None:
-        self.journal, self._is_owned = journal, is_owned
+    def __init__(self, journal: Journal, engine: Engine, *, is_owned: bool) -> None:
+        self.journal, self._engine, self._is_owned = journal, engine, is_owned
         self._offer: Callable[[tuple[object, ...]], bool] = journal.writer("transfers", COLUMNS).offer
         self.failures = 0
 
@@ -84,6 +85,7 @@ class Recorder:
                     direction,
                     session,
                     *followed,
+                    self._engine.available_bytes,
                 )
             )
         except Exception:  # noqa: BLE001 - a service must not suffer for its records; `health` shows the count
@@ -112,7 +114,7 @@ def open_recorder(record: bool | Journal | str | Path, engine: Engine) -> Record
         engine: says where its settings are.
     """
     if isinstance(record, Journal):
-        return Recorder(record, is_owned=False)
+        return Recorder(record, engine, is_owned=False)
     if record is False:
         return None
     if record is True:
@@ -122,6 +124,6 @@ def open_recorder(record: bool | Journal | str | Path, engine: Engine) -> Record
         record = Path(settings_path).parent / "data" / "journal"
     try:
         # Lazy: a service starts whatever its disk says; rows are dropped and counted until the folder can be used.
-        return Recorder(open_journal(record, lazy=True), is_owned=True)
+        return Recorder(open_journal(record, lazy=True), engine, is_owned=True)
     except JournalError:
         return None

@@ -289,6 +289,11 @@ class Engine:
         """
         return self._feedback.rationales.explain(decision_id, payload_bytes, self._control.decisions())
 
+    @property
+    def available_bytes(self) -> int | None:
+        """Memory that the host could still give when it was last looked at; None where nobody looked yet."""
+        return self._feedback.monitor.free_bytes()
+
     def watch_arena(self, probe: ArenaProbe) -> ArenaHandle:
         """Have the room of an arena looked at: near its end, the zero-copy family is taken less, or not at all.
 

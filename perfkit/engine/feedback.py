@@ -121,7 +121,8 @@ class Feedback:
 
     def _new_recorder(self) -> Recorder:
         folder = None if self._folder is None else self._folder / self._settings.recorder.journal
-        return Recorder(self._settings.recorder, folder, wake=self._wake)
+        # Of the monitor, not of this object: a cycle would leave a dropped engine to the garbage collector.
+        return Recorder(self._settings.recorder, folder, wake=self._wake, available_bytes=self.monitor.free_bytes)
 
     # What the hot path and callers tell: they take note, and nothing more.
 

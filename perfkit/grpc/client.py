@@ -101,7 +101,7 @@ class ClientInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClient
         self._own = OwnMemory(limit_bytes, arena)
         self._chooser = Chooser(engine, pool, threshold_bytes)
         self._packer = Packer(self._chooser, self._own, self._tally)
-        self._recorder = None if journal is None else Recorder(journal, pool)
+        self._recorder = None if journal is None else Recorder(journal, pool, engine)
         self._retry_s = retry_s
         self._server = self._know_nothing()
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from perfkit.engine import Decision
+from perfkit.engine import Decision, Engine
 from perfkit.journal import Journal
 
 __all__ = ["Recorder", "Row"]
@@ -31,6 +31,7 @@ _COLUMNS = (
     "variant",
     "propensity",
     "plan_version",
+    "available_bytes",
 )
 
 
@@ -60,9 +61,16 @@ class Row:
 
 
 class Recorder:
-    """Hands the outcome of calls to a journal; never waits and never raises."""
+    """Hands the outcome of calls to a journal; never waits and never raises.
 
-    def __init__(self, journal: Journal, pool: str) -> None:
+    Args:
+        journal: takes the rows.
+        pool: pool of workers that the client named.
+        engine: looks at what the host has left; None without one.
+    """
+
+    def __init__(self, journal: Journal, pool: str, engine: Engine | None) -> None:
+        self._engine = engine
         self._writer = journal.writer("transfers", _COLUMNS)
         self._pool = pool
 
@@ -75,7 +83,7 @@ class Recorder:
             (
                 now_us, "service", "whole", method, "grpc", row.in_flight, self._pool, "binary", "raw",
                 row.payload_bytes, row.latency_ns, row.handler_ns, row.error is None, row.error, fallback,
-                *_decided(row.decision),
+                *_decided(row.decision), None if self._engine is None else self._engine.available_bytes,
             )
         )  # fmt: skip
 

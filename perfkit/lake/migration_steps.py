@@ -61,6 +61,13 @@ def _without_experiment(rows: pyarrow.Table) -> pyarrow.Table:
     return rows.append_column("experiment", pa.repeat(pa.scalar("", pa.string()), rows.num_rows))
 
 
+def _transfers_4_to_5(rows: pyarrow.Table) -> pyarrow.Table:
+    """Before, nobody looked at the memory that was available."""
+    import pyarrow as pa
+
+    return rows.append_column("available_bytes", pa.nulls(rows.num_rows, pa.int64()))
+
+
 STEPS: Mapping[tuple[str, int], Step] = MappingProxyType(
     {
         ("transfers", 1): _transfers_1_to_2,
@@ -68,6 +75,7 @@ STEPS: Mapping[tuple[str, int], Step] = MappingProxyType(
         ("rollups", 2): _every_row_a_request,
         ("transfers", 3): _transfers_3_to_4,
         ("decisions", 3): _without_experiment,
+        ("transfers", 4): _transfers_4_to_5,
     }
 )
 """By table and the version that a step starts from. A table without a step has the same columns in both versions."""

@@ -19,6 +19,7 @@ from perfkit.measurement.measure import Batch
 from perfkit.measurement.scenarios import Scenario, Scheduled, Sweep
 from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
 from perfkit.transfer.copying import CopyPlan
+from perfkit.transfer.platform import headroom
 
 __all__ = ["Outcome", "Progress", "Throttle", "run_sweep"]
 
@@ -70,6 +71,7 @@ class _Rows:
         self._rows: list[dict[str, object]] = []
 
     def add(self, scenario: Scenario, launch: int, round_: int, batch: Batch) -> None:
+        left = headroom()  # once per batch, after it
         shared = {
             **_DEFAULTS,
             **dataclasses.asdict(scenario),
@@ -81,6 +83,7 @@ class _Rows:
             "round": round_,
             "pool": "default",
             "ok": True,
+            "available_bytes": left.available_bytes + left.reserve_bytes,
             **dataclasses.asdict(batch),
         }
         self._rows += [

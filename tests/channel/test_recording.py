@@ -59,6 +59,18 @@ def test_request_and_answer_are_rows_with_their_stages(address, connect, tmp_pat
     assert request["latency_ns"] < request["handler_ns"]  # the handler is not part of it
 
 
+def test_a_row_says_what_memory_the_engine_saw_last(address, connect, tmp_path):
+    engine = perfkit.Engine.load(tmp_path / "none.toml", background=False)
+    with perfkit.serve(lambda payload: None, address):
+        channel = connect(methods=["uds"], record=tmp_path / "journal", engine=engine)
+        channel.send(b"abc")  # before anybody looked
+        engine._feedback.look_around()
+        channel.send(b"abc")
+        first, second = rows_of(channel, tmp_path)
+    assert (first["available_bytes"], second["available_bytes"]) == (None, engine.available_bytes)
+    assert engine.available_bytes > 0
+
+
 def test_failure_is_a_row_with_its_exception(address, connect, tmp_path):
     def handler(payload):
         raise LookupError("no")

@@ -262,6 +262,7 @@ def test_every_call_is_recorded_and_the_engine_hears_of_what_it_decided(
         told.append((decision.method, payload_bytes, latency_ns > 0, ok))
 
     monkeypatch.setattr(engine, "observe", listen)
+    monkeypatch.setattr(Engine, "available_bytes", 2**33)
     with open_journal(f"{folder}/journal") as journal:
         stub, _ = ends.known(journal=journal, engine=engine, pool="default")
         stub.echo(service.Blob(data=b"x" * 2**24))
@@ -279,6 +280,7 @@ def test_every_call_is_recorded_and_the_engine_hears_of_what_it_decided(
     rows = [dict(zip(names, row, strict=True)) for row in rows]
     assert [row["method"] for row in rows] == ["grpc", "shm_pool", "grpc", "grpc"]
     assert [row["payload_bytes"] for row in rows] == [0, 2**24, 100, 0]
+    assert {row["available_bytes"] for row in rows} == {2**33}
     assert [row["error"] for row in rows] == [None, None, None, "NOT_FOUND"]
     assert {(row["source"], row["signalling"], row["kind"], row["format"], row["stage"]) for row in rows} == {
         ("service", "grpc", "binary", "raw", "whole")

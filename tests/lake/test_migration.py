@@ -55,7 +55,12 @@ def schema_2(table: str = "transfers") -> pa.Schema:
 
 def schema_3(table: str = "transfers") -> pa.Schema:
     """The columns of a table in version 3, as they were."""
-    return pa.schema([field for field in arrow_schema(table) if field.name not in ADDED_IN_4[table]])
+    return pa.schema([field for field in schema_4(table) if field.name not in ADDED_IN_4[table]])
+
+
+def schema_4(table: str = "transfers") -> pa.Schema:
+    """The columns of a table in version 4, as they were."""
+    return pa.schema([field for field in arrow_schema(table) if field.name != "available_bytes"])
 
 
 def rows_2(count: int) -> pa.Table:
@@ -138,6 +143,7 @@ def test_version_1_had_all_columns_of_today_but_those_of_the_producer_and_the_se
     assert len(schema_2("rollups")) == 20
     assert len(schema_3()) == 43
     assert len(schema_3("decisions")) == 19
+    assert len(schema_4()) == 47
 
 
 def test_a_lake_of_version_2_keeps_every_row_and_takes_rows_of_a_service(lake_2: Lake) -> None:
@@ -197,8 +203,8 @@ def test_a_lake_of_version_3_keeps_every_row_and_takes_rows_of_an_experiment(lak
         lake_3.append_transfers(rows_1(2))
     result = migrate(lake_3)
     assert {(one.name, one.from_version, one.to_version, one.rows) for one in result.tables} == {
-        ("transfers", 3, 4, 1000),
-        ("decisions", 3, 4, 1),
+        ("transfers", 3, SCHEMA_VERSION, 1000),
+        ("decisions", 3, SCHEMA_VERSION, 1),
     }
     assert stored(lake_3) == before
     assert {before[0][name] for name in ADDED_IN_4["transfers"]} == {"", 1.0, 0}
@@ -218,6 +224,23 @@ def test_a_lake_of_version_3_keeps_every_row_and_takes_rows_of_an_experiment(lak
     }
     lake_3.append_transfers(pa.Table.from_pylist([explored]))
     assert stored(lake_3)[0] | explored == stored(lake_3)[0]
+
+
+def test_a_lake_of_version_4_keeps_every_row_and_takes_rows_that_know_the_memory(tmp_path: Path) -> None:
+    lake = open_lake(tmp_path / "lake")
+    rows = STEPS["transfers", 3](STEPS["transfers", 2](rows_2(1000))).select(schema_4().names).cast(schema_4())
+    DeltaTable.create(lake.path / "transfers", mark_schema(rows.schema, 4))
+    write_deltalake(lake.path / "transfers", rows.cast(mark_schema(rows.schema, 4)), mode="append")
+    before = stored(lake)
+    with pytest.raises(LakeError, match=r"schema version 4.*perfkit migrate"):
+        lake.append_transfers(rows_1(2))
+    (table,) = migrate(lake).tables
+    assert (table.name, table.from_version, table.to_version, table.rows) == ("transfers", 4, SCHEMA_VERSION, 1000)
+    assert stored(lake) == before
+    assert {row["available_bytes"] for row in before} == {None}
+    known = {"method": "uds", "payload_bytes": 9, "latency_ns": 1, "available_bytes": 2**33}
+    lake.append_transfers(pa.Table.from_pylist([known]))
+    assert stored(lake)[0] | known == stored(lake)[0]
 
 
 def test_version_1_becomes_today_by_way_of_the_versions_between() -> None:

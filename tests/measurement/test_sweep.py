@@ -74,6 +74,10 @@ def test_observations_have_the_schema(outcome):
     assert pc.min(outcome.observations.column("latency_ns")).as_py() > 0
 
 
+def test_every_row_says_what_memory_was_left(outcome):
+    assert all(0 < row["available_bytes"] < 2**50 for row in rows(outcome))
+
+
 def test_control_is_in_every_round(outcome):
     rounds = {(row["launch"], row["round"]) for row in rows(outcome)}
     assert {(row["launch"], row["round"]) for row in rows(outcome, method="control_ping")} == rounds

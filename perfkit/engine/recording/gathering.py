@@ -34,11 +34,20 @@ class Gatherer:
         max_rows: rows of each table that may wait for the journal, and outcomes that may wait for the engine, times the
             most threads there were; beyond, the oldest go. What does not reach the journal is counted as dropped.
         decision_share: share of the outcomes whose decisions are kept as rows of ``decisions``, 0 to 1.
+        available_bytes: tells the memory that the host had left in the last look; None where nobody looked.
         is_journalled: the journal fetches what is gathered.
     """
 
-    def __init__(self, max_rows: int, decision_share: float, *, is_journalled: bool) -> None:
+    def __init__(
+        self,
+        max_rows: int,
+        decision_share: float,
+        available_bytes: Callable[[], int | None],
+        *,
+        is_journalled: bool,
+    ) -> None:
         self.tally = Tally()
+        self._available_bytes = available_bytes
         self._max_rows = max_rows
         self._decision_share = decision_share
         self._is_journalled = is_journalled
@@ -76,7 +85,7 @@ class Gatherer:
             decisions = _popped(self._decisions, limit - len(transfers))
         found = []
         if transfers:
-            found.append(("transfers", self._facts.transfers(transfers, pause)))
+            found.append(("transfers", self._facts.transfers(transfers, pause, self._available_bytes())))
         if decisions:
             found.append(("decisions", self._facts.decisions(decisions, pause)))
         return found

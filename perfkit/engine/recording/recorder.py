@@ -42,6 +42,7 @@ class Recorder:
         settings: how many rows may wait per thread, how long, and how many decisions are kept.
         journal_folder: folder of the journal; None, or settings that say so: nothing is written.
         wake: called on the way of the first row of a thread, and when its buffer is half full; must not wait or raise.
+        available_bytes: tells the memory that the host had left in the last look; asked once per batch.
 
     >>> from perfkit.engine import Engine
     >>> recorder = Recorder(RecorderSettings(), None)
@@ -53,7 +54,12 @@ class Recorder:
     """
 
     def __init__(
-        self, settings: RecorderSettings, journal_folder: Path | None, *, wake: Callable[[], None] | None = None
+        self,
+        settings: RecorderSettings,
+        journal_folder: Path | None,
+        *,
+        wake: Callable[[], None] | None = None,
+        available_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         max_rows = max(1, settings.buffer_rows)
         is_journalled = settings.enabled and journal_folder is not None
@@ -61,7 +67,7 @@ class Recorder:
         self._call_engine = wake
         self._own = threading.local()
         self._is_closed = False
-        self._gatherer = Gatherer(max_rows, settings.decision_share, is_journalled=is_journalled)
+        self._gatherer = Gatherer(max_rows, settings.decision_share, available_bytes, is_journalled=is_journalled)
         self._journal: Journal | None = None
         if is_journalled and journal_folder is not None:
             # Lazy: a service starts whatever its disk says.

@@ -164,8 +164,16 @@ class Facts:
             known = self._known[id(decision)] = (decision, _facts(decision))  # keeps it, and so its id
         return known[1]
 
-    def transfers(self, rows: list[Row], pause: Callable[[], None]) -> dict[str, Any]:
-        """Outcomes as columns of `transfers`."""
+    def transfers(
+        self, rows: list[Row], pause: Callable[[], None], available_bytes: int | None = None
+    ) -> dict[str, Any]:
+        """Outcomes as columns of `transfers`.
+
+        Args:
+            rows: what was recorded.
+            pause: called between slow steps.
+            available_bytes: memory that the host could still give a moment ago; None where nobody looked.
+        """
         seconds, decisions, sizes, latencies, sessions, oks, errors = map(list, zip(*rows, strict=True))
         columns = {
             "observed_at": [int(second * 1e6) for second in seconds],
@@ -176,6 +184,7 @@ class Facts:
             "ok": True if all(oks) else oks,  # one value for all rows is encoded in no time
             "error": errors if any(errors) else None,
             "session": [session or "" for session in sessions] if any(sessions) else "",
+            "available_bytes": available_bytes,
         }
         pause()
         return {**columns, **self._columns(decisions, _TRANSFER_FACTS, pause)}

@@ -50,6 +50,7 @@ class ResourceMonitor:
     def __init__(self, settings: ResourceSettings, reader: Reader | None = None) -> None:
         self._reader = Reader() if reader is None else reader
         self._tracker, self._outlook = StateTracker(settings), Outlook(settings)
+        self._free_bytes: int | None = None
 
     def use(self, settings: ResourceSettings) -> None:
         """Follow other settings from the next look on; arenas, counts and trends stay."""
@@ -63,8 +64,13 @@ class ResourceMonitor:
     def look(self) -> Look:
         """Read the figures and judge them. Raises nothing."""
         reading, before = self._reader.read(), self._tracker.state
+        self._free_bytes = reading.memory_free_bytes
         state = self._tracker.update(reading)
         return Look(state, before if state != before else None, reading, self._outlook.update(reading))
+
+    def free_bytes(self) -> int | None:
+        """Memory that was left in the last look; None before it. For any thread."""
+        return self._free_bytes
 
     def statistics(self) -> StateStatistics:
         """Time in each state, changes, and the cause of the last one."""

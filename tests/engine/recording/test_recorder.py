@@ -60,6 +60,20 @@ def test_a_row_says_what_was_decided_and_how_it_ended(
     assert (row["session"], row["ok"], row["error"]) == ("user-17", False, "TimeoutError")
 
 
+def test_a_row_says_what_memory_was_left_in_the_last_look(decision: Decision, folder: Path, rows_in: Rows) -> None:
+    left = [None, 2**33]
+    settings = RecorderSettings(decision_share=0.0, flush_interval_ns=10**15)
+    recorder = Recorder(settings, folder, available_bytes=lambda: left[0])
+    recorder.record(decision, 1, 1)
+    assert recorder.flush()
+    left.reverse()
+    recorder.record(decision, 2, 1)
+    recorder.record(decision, 3, 1)
+    assert recorder.flush()
+    recorder.close()
+    assert {row["payload_bytes"]: row["available_bytes"] for row in rows_in(folder)} == {1: None, 2: 2**33, 3: 2**33}
+
+
 def test_a_decision_is_kept_with_its_reason(make: Make, decision: Decision, folder: Path, rows_in: Rows) -> None:
     recorder = make()
     recorder.record_decision(decision, 4096, None, "exposure")
