@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "fit_freely", "fit_lawfully", "parameters", "predict", "slopes_of"]
+__all__ = ["Floats", "fit_freely", "fit_lawfully", "highest_throughput", "parameters", "predict", "slopes_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,6 +92,15 @@ def parameters(theta: Floats) -> dict[str, Floats]:
     square = np.maximum(1 - alpha, 0.0) / np.where(beta > 0, beta, 1.0)
     peak = np.where(beta > 0, np.maximum(np.sqrt(square), 1.0), np.where(alpha >= 1, 1.0, np.inf))
     return {"gamma": gamma, "alpha": alpha, "beta": beta, "peak_concurrency": peak}
+
+
+def highest_throughput(theta: Floats) -> Floats:
+    """Throughput of every fit at its peak; where that is infinite, what throughput tends to."""
+    at = parameters(theta)["peak_concurrency"]
+    finite = np.where(np.isfinite(at), at, 1.0)
+    below = (theta * _basis(finite).T).sum(axis=1)
+    below = np.where(np.isfinite(at), below / finite, theta[:, 1])
+    return np.where(below > 0, 1 / np.where(below > 0, below, 1.0), np.inf)
 
 
 def slopes_of(theta: Floats, concurrency: Floats) -> Floats:

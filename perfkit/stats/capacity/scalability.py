@@ -17,7 +17,15 @@ import numpy.typing as npt
 from scipy import special
 
 from perfkit.errors import InputError
-from perfkit.stats.capacity.law import Floats, fit_freely, fit_lawfully, parameters, predict, slopes_of
+from perfkit.stats.capacity.law import (
+    Floats,
+    fit_freely,
+    fit_lawfully,
+    highest_throughput,
+    parameters,
+    predict,
+    slopes_of,
+)
 from perfkit.tables import ResultTable, plural
 
 __all__ = ["EXTRAPOLATION_LIMIT", "Bounded", "Scalability", "scalability"]
@@ -232,8 +240,7 @@ def scalability(
         name: _bounded(float(ours[0]), np.maximum(others, 0.0), level)
         for (name, ours), others in zip(parameters(theta[None, :]).items(), parameters(drawn).values(), strict=True)
     }
-    peak = named["peak_concurrency"].value
-    highest = _bounded(_highest(theta, peak), _highest_of(drawn), level)
+    highest = _bounded(float(highest_throughput(theta[None, :])[0]), highest_throughput(drawn), level)
     warnings = _warnings(levels, means, theta, drawn, named, noise, level)
     return Scalability(
         **named,
@@ -351,18 +358,6 @@ def _without_dust(theta: Floats, levels: Floats) -> Floats:
     """A coefficient that changes nothing within what was measured is 0, not the rounding error of the fit."""
     largest = levels[-1] ** np.arange(3)
     return np.where(theta * largest > _DUST * theta[0], theta, 0.0)
-
-
-def _highest(theta: Floats, peak: float) -> float:
-    """Throughput at the peak; where that is infinite, what throughput tends to."""
-    if math.isfinite(peak):
-        return float(predict(theta[None, :], np.array([peak]))[0, 0])
-    return 1 / float(theta[1]) if theta[1] > 0 else math.inf
-
-
-def _highest_of(drawn: Floats) -> Floats:
-    peaks = parameters(drawn)["peak_concurrency"]
-    return np.array([_highest(theta, float(peak)) for theta, peak in zip(drawn, peaks, strict=True)])
 
 
 def _warnings(

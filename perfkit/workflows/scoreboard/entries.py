@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from perfkit.workflows.scoreboard import changes, experiments, large, launches, releases, sequences
+from perfkit.workflows.scoreboard import (
+    changes,
+    experiments,
+    large,
+    launches,
+    learning,
+    releases,
+    scalability,
+    sequences,
+)
 from perfkit.workflows.scoreboard.claims import Entry
 
 __all__ = ["ENTRIES"]
@@ -14,4 +23,6 @@ ENTRIES: tuple[Entry, ...] = (
     *releases.ENTRIES,
     *launches.ENTRIES,
     *large.ENTRIES,
+    *scalability.ENTRIES,
+    *learning.ENTRIES,
 )
