@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from perfkit.workflows.forecast import forecast as forecast
     from perfkit.workflows.gate import gate as gate
     from perfkit.workflows.ladder import bench_ladder as bench_ladder
+    from perfkit.workflows.learning.from_lake import learn_models as learn_models
     from perfkit.workflows.measure import bench as bench
     from perfkit.workflows.off_policy import off_policy as off_policy
     from perfkit.workflows.predict import predict as predict
@@ -154,6 +155,7 @@ _HOMES = {
     "gate": "perfkit.workflows.gate",
     "history": "perfkit.workflows.publish",
     "import_run": "perfkit.workflows.exchange",
+    "learn_models": "perfkit.workflows.learning.from_lake",
     "load_model": "perfkit.learn.models.storing",
     "maintain_lake": "perfkit.workflows.upkeep",
     "method": "perfkit.transfer.registry",

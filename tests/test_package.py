@@ -68,6 +68,7 @@ NAMES = [
     "gate",
     "history",
     "import_run",
+    "learn_models",
     "load_model",
     "maintain_lake",
     "method",

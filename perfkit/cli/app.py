@@ -36,6 +36,7 @@ COMMANDS = {
     "analyse": "perfkit.cli.analysis",
     "plan": "perfkit.cli.decisions",
     "explain": "perfkit.cli.decisions",
+    "learn": "perfkit.cli.learn",
     "predict": "perfkit.cli.predict",
     "publish": "perfkit.cli.publishing",
     "event": "perfkit.cli.event",

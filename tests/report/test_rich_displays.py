@@ -111,6 +111,7 @@ def results(
         "off_policy": perfkit.off_policy(lambda context, payload_bytes: "uds", frame=explored()),
         "open_lake": perfkit.open_lake(lake),
         "publish": perfkit.publish(fitted, path=thresholds, force=True),
+        "learn_models": perfkit.learn_models(lake, project / "models", dry_run=True),
         "predict": perfkit.predict("64KiB", thresholds=thresholds),
         "forecast": perfkit.forecast(ladder={"concurrency": [1, 2, 4, 8], "throughput": [10, 18, 30, 40]}),
         "gate": perfkit.gate(observations, baseline=[observations, observations]),

@@ -46,7 +46,8 @@ def _decomposed(values: Array, periods: tuple[int, ...], horizon: int) -> Array:
         for period, season in zip(usable, np.asarray(fitted.seasonal).reshape(len(values), -1).T, strict=True):
             ahead += season[len(values) - period + np.arange(horizon) % period]
             rest = rest - season
-    return ahead + np.asarray(SimpleExpSmoothing(rest, initialization_method="estimated").fit().forecast(horizon))
+    smoothing = SimpleExpSmoothing(rest, initialization_method="estimated").fit()
+    return np.asarray(ahead + np.asarray(smoothing.forecast(horizon)))
 
 
 def _smoothed(values: Array, periods: tuple[int, ...], horizon: int) -> Array:

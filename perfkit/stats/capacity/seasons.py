@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 __all__ = ["candidate_periods", "grows_with_level", "season_filled", "supported_periods"]
 
@@ -16,6 +17,7 @@ _SIGNIFICANT = 2.0
 _LEAST_CORRELATION = 0.1
 _LEAST_CYCLES = 1.5
 _LEAST_SLOPE = 0.5
+_FEWEST_PAIRS = 24
 _LEAST_RATIO = 1.2
 """Levels closer than this tell nothing about how the spread grows, and logarithms change little there."""
 
@@ -85,15 +87,14 @@ def season_filled(values: Array, observed: npt.NDArray[np.bool_], period: int) -
 
 def grows_with_level(values: Array, periods: tuple[int, ...]) -> bool:
     """Whether to model logarithms: all values are positive, and changes are larger where the level is."""
-    if np.any(values <= 0) or len(values) < 24:
+    if np.any(values <= 0) or len(values) < _FEWEST_PAIRS:
         return False
-    period = periods[0] if periods else 1
+    period = next((one for one in reversed(periods) if len(values) - one >= _FEWEST_PAIRS), 1)
     change = values[period:] - values[:-period]
-    level = (values[period:] + values[:-period]) / 2
-    groups = np.array_split(np.argsort(level), min(8, len(level) // 6))
-    # Between the quartiles: the change over a cycle differs with trend and week, which is no noise.
-    spreads = np.array([np.subtract(*np.quantile(change[group], (0.75, 0.25))) for group in groups])
-    levels = np.array([np.median(level[group]) for group in groups])
-    if np.any(spreads <= 0) or levels.max() < _LEAST_RATIO * levels.min():
+    level = np.log((values[period:] + values[:-period]) / 2)
+    change = np.abs(change - np.median(change))  # without what trend adds to every cycle
+    moved = change > 0
+    if moved.sum() < _FEWEST_PAIRS or np.exp(np.ptp(np.quantile(level, (0.1, 0.9)))) < _LEAST_RATIO:
         return False
-    return bool(np.polyfit(np.log(levels), np.log(spreads), 1)[0] > _LEAST_SLOPE)
+    slope, _, correlation, _, _ = stats.linregress(level[moved], np.log(change[moved]))
+    return bool(slope > _LEAST_SLOPE and correlation * math.sqrt(moved.sum()) > _SIGNIFICANT)

@@ -1,1 +1,9 @@
-"""Forecasts of capacity: from a ladder and from demand to what is reached first, and when."""
+"""How far this host carries: `perfkit.forecast`."""
+
+from __future__ import annotations
+
+from perfkit.workflows.forecast.bottleneck import Host
+from perfkit.workflows.forecast.forecasting import forecast
+from perfkit.workflows.forecast.result import Forecast
+
+__all__ = ["Forecast", "Host", "forecast"]

@@ -1,0 +1,83 @@
+"""Two columns of a CSV file or a frame, read strictly."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from perfkit.errors import InputError
+from perfkit.stats.tabular import to_arrow
+
+__all__ = ["read_pairs"]
+
+_SEPARATORS = ",;\t"
+
+
+def read_pairs(source: Any, names: tuple[str, str], what: str) -> tuple[list[Any], list[float]]:
+    """Two columns of a file or a frame.
+
+    Args:
+        source: path of a CSV file with a header (separated by commas, semicolons or tabs; UTF-8, with or without a
+            byte order mark), a dictionary of columns, or any frame.
+        names: the columns; the second holds numbers.
+        what: what the source is, for messages.
+
+    Raises:
+        InputError: there is no such file, it is no table, a column is missing, or a number cannot be read.
+
+    >>> read_pairs({"time": ["2026-01-01"], "value": [3]}, ("time", "value"), "demand")
+    (['2026-01-01'], [3.0])
+    """
+    columns = _of_file(Path(source), what) if isinstance(source, str | Path) else _of_frame(source, what)
+    cleaned = {name.strip(): column for name, column in columns.items()}
+    missing = [name for name in names if name not in cleaned]
+    if missing:
+        raise InputError(
+            f"{what} lacks the column {' and '.join(missing)}; it has {', '.join(cleaned) or 'none'}. "
+            f"Give the columns {names[0]} and {names[1]}"
+        )
+    first, second = cleaned[names[0]], cleaned[names[1]]
+    if not first:
+        raise InputError(f"{what} has no rows; give a header and a row per measurement")
+    return first, [_number(value, names[1], row, what) for row, value in enumerate(second, 1)]
+
+
+def _of_file(path: Path, what: str) -> Mapping[str, list[Any]]:
+    if not path.is_file():
+        raise InputError(f"{what}: {path} is no file; give a CSV file with a header")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what}: {path} cannot be read as UTF-8 text ({error}); give a CSV file") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{what}: {path} is empty; give a CSV file with a header")
+    separator = max(_SEPARATORS, key=lines[0].count)
+    header, *rows = csv.reader(lines, delimiter=separator)
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise InputError(f"{what}: row {number} of {path} has {len(row)} cells, the header {len(header)}")
+    columns: dict[str, list[Any]] = {name: [row[at] for row in rows] for at, name in enumerate(header)}
+    if separator == ";":  # where semicolons part cells, commas are decimal signs
+        columns = {name: [cell.replace(",", ".") for cell in column] for name, column in columns.items()}
+    return columns
+
+
+def _of_frame(source: Any, what: str) -> Mapping[str, list[Any]]:
+    try:
+        table = to_arrow(source)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def _number(value: Any, column: str, row: int, what: str) -> float:
+    text = value.strip() if isinstance(value, str) else value
+    if text is None or text == "":
+        return float("nan")
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise InputError(f"{what}: {column} of row {row} is {value!r}, no number") from None

@@ -1,0 +1,87 @@
+"""What a capacity forecast shows: scalability, demand, the date of a limit, and what gives way first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from perfkit.stats.capacity.demand import DemandForecast
+from perfkit.stats.capacity.limits import LimitDate
+from perfkit.stats.capacity.scalability import Bounded, Scalability
+from perfkit.tables import ResultTable
+from perfkit.workflows.forecast.bottleneck import Bottleneck
+
+__all__ = ["Forecast"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """How far this host carries.
+
+    Args:
+        usl: the law fitted to the ladder; None without a ladder.
+        demand: the forecast of demand; None without one.
+        limit: when demand reaches the limit; None without demand or limit.
+        at: concurrency that was asked for, and the throughput there; None where none was.
+        bottleneck: what gives way first; None where nothing is known of any resource.
+        what_if: the same under the changes that were asked for; None without any.
+        warnings: what limits the answer.
+    """
+
+    usl: Scalability | None
+    demand: DemandForecast | None
+    limit: LimitDate | None
+    at: tuple[float, Bounded] | None
+    bottleneck: Bottleneck | None
+    what_if: Bottleneck | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What it means, in one paragraph."""
+        said = []
+        if self.at is not None:
+            said.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
+        said += [one.sentence for one in (self.demand, self.limit, self.bottleneck, self.what_if) if one is not None]
+        if self.usl is not None and not said:
+            said.append(f"Throughput peaks at a concurrency of {self.usl.peak_concurrency}.")
+        return " ".join(said)
+
+    def tables(self) -> tuple[ResultTable, ...]:
+        """A table of each part."""
+        parts = (self.usl, self.demand, self.limit, self.bottleneck, self.what_if)
+        return tuple(part.to_table() for part in parts if part is not None)
+
+    def to_table(self) -> ResultTable:
+        """What is known of each resource; without that, of demand; without that, the law."""
+        for part in (self.what_if, self.bottleneck, self.demand, self.usl):
+            if part is not None:
+                return part.to_table()
+        raise AssertionError("a forecast has a ladder or demand")
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold."""
+        demand = self.demand.to_plain() if self.demand else {}
+        points = demand.pop("points", None)
+        return {
+            "usl": self.usl.to_plain() if self.usl else None,
+            "at": {"concurrency": self.at[0], **dataclasses.asdict(self.at[1])} if self.at else None,
+            "forecast": points,
+            "mase": demand.get("mase"),
+            "coverage_backtest": demand.get("coverage_backtest"),
+            "demand": demand or None,
+            "limit": self.limit.to_plain() if self.limit else None,
+            "bottleneck": self.bottleneck.to_plain() if self.bottleneck else None,
+            "what_if": self.what_if.to_plain() if self.what_if else None,
+            "sentence": self.sentence,
+            "warnings": list(self.warnings),
+        }
+
+    def _repr_html_(self) -> str:
+        return "".join(table.to_html() for table in self.tables())
+
+    def __str__(self) -> str:
+        texts = [table.to_text() for table in self.tables()]
+        if self.at is not None:
+            texts.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
+        return "\n\n".join([*texts, *(f"! {one}" for one in self.warnings)])

@@ -1,0 +1,114 @@
+"""The capacity forecast: what gives way first, by hand-made figures, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import perfkit
+from perfkit.errors import InputError, UnknownNameError
+from perfkit.stats.capacity.demand import DemandForecast, forecast_demand
+from perfkit.stats.capacity.queues import queue
+from perfkit.workflows.forecast import Forecast, Host, forecast
+from perfkit.workflows.forecast.bottleneck import Change, bottleneck, parse_change
+
+LADDER = {
+    "concurrency": [1, 18, 36, 72, 108, 144, 216],
+    "throughput": [64.9, 995.9, 1652.4, 1853.2, 1828.9, 1775.0, 1702.2],
+}
+
+
+@pytest.fixture(scope="module")
+def demand() -> DemandForecast:
+    """About 100 per second, with a little noise; 95 to 105."""
+    noise = np.random.default_rng(1).uniform(-5, 5, 40)
+    return forecast_demand(1.77e9 + 86_400 * np.arange(40), 100 + noise, horizon=5)
+
+
+def test_capacities_follow_from_what_one_transfer_takes(demand: DemandForecast) -> None:
+    """16 workers of 50 ms carry 320/s; 2 cores of 10 ms 200/s; 1000 bytes held by 50 ms x 10 bytes: 2000/s."""
+    host = Host(workers=16, cores=2, memory_bytes=1000, latency_s=0.05, cpu_s=0.01, resident_bytes=10)
+    found = bottleneck(demand, host)
+    assert found is not None
+    assert {one.name: one.capacity_per_s for one in found.resources} == pytest.approx(
+        {"cores": 200, "workers": 320, "memory": 2000}
+    )
+    assert found.first.name == "cores"
+    assert found.first.used_at_peak == pytest.approx(demand.peak.value / 200)
+    assert found.verdict == "carries"
+    assert found.mean_wait_s == pytest.approx(queue(demand.peak.value, 0.05, 16).mean_wait_s)
+    assert found.first.reached is not None
+    assert found.first.reached.verdict == "not within the horizon"
+
+
+def test_what_if_moves_demand_and_costs(demand: DemandForecast) -> None:
+    host = Host(workers=16, cores=2, latency_s=0.05, cpu_s=0.01)
+    found = bottleneck(demand, host, change=parse_change("rate=2x,size=2x,cores=8"))
+    assert found is not None
+    assert {one.name: one.capacity_per_s for one in found.resources} == pytest.approx({"workers": 160, "cores": 400})
+    assert found.demand_peak == pytest.approx(2 * demand.peak.value)
+    assert found.verdict == "overloaded"
+    assert found.mean_wait_s == np.inf
+    assert found.first.reached is not None
+    assert found.first.reached.median == demand.points[0].time
+
+
+def test_change_is_read_or_refused() -> None:
+    assert parse_change("rate=2x, size=1.5,workers=8,memory=4GiB") == Change(2.0, 1.5, 8, None, 4 * 2**30)
+    assert parse_change({"rate": 3}) == Change(rate=3.0)
+    with pytest.raises(UnknownNameError, match="Did you mean 'workers'"):
+        parse_change("worker=8")
+    for text in ("rate=0", "rate=nan", "workers=1.5", "workers=-1", "rate", "", "memory=much", "memory=0"):
+        with pytest.raises(InputError):
+            parse_change(text)
+
+
+def test_ladder_gives_the_law_and_refuses_to_extrapolate() -> None:
+    found = forecast(ladder=LADDER, at=100)
+    assert found.usl is not None
+    assert found.usl.peak_concurrency.value == pytest.approx(96.5, rel=0.01)
+    assert found.at is not None
+    assert found.at[1].value == pytest.approx(1884, rel=0.01)
+    with pytest.raises(InputError, match=r"beyond 1\.3 times"):
+        forecast(ladder=LADDER, at=400)
+
+
+def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
+    found = forecast(ladder=LADDER, demand=demand, what_if="rate=20x")
+    assert found.limit is not None
+    assert found.limit.limit == pytest.approx(1884, rel=0.01)
+    assert found.bottleneck is not None
+    assert (found.bottleneck.first.name, found.bottleneck.verdict) == ("ladder", "carries")
+    assert found.what_if is not None
+    assert found.what_if.verdict == "overloaded"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "nothing to forecast from"),
+        ({"ladder": LADDER, "limit": 5}, "limit is about demand"),
+        ({"ladder": LADDER, "horizon": "2d"}, "horizon is about demand"),
+        ({"ladder": {"concurrency": ["a"], "throughput": [1]}}, "concurrency of row 1 is 'a'"),
+        ({"ladder": {"concurrency": [1]}}, "the ladder lacks the column throughput"),
+        ({"demand": {"time": [1], "value": ["x"]}}, "value of row 1 is 'x'"),
+        ({"demand": {"time": range(20), "value": range(20)}, "horizon": "0.5s"}, "shorter than one step"),
+        ({"demand": {"time": range(20), "value": range(20)}, "at": 4}, "needs a ladder"),
+        ({"demand": {"time": range(20), "value": range(20)}, "limit": float("nan")}, "limit == nan"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(given: dict, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        forecast(**given)
+    assert said in str(refused.value)
+
+
+def test_forecast_is_public_and_shows_itself(demand: DemandForecast) -> None:
+    found = perfkit.forecast(ladder=LADDER, demand=demand, host=Host(workers=4, latency_s=0.01))
+    assert isinstance(found, Forecast)
+    assert max(map(len, str(found).splitlines())) <= 80
+    plain = found.to_plain()
+    assert {"usl", "forecast", "mase", "coverage_backtest", "limit", "bottleneck", "what_if"} <= set(plain)
+    assert plain["usl"].keys() >= {"gamma", "alpha", "beta", "peak_concurrency", "intervals"}
+    assert plain["forecast"][0].keys() == {"time", "value", "low", "high"}
+    assert found._repr_html_().count("<table>") == 4
