@@ -3,10 +3,11 @@
 Method. A plan with three pools and four codecs is compiled from hand-made curves; nothing is stubbed. In each of ten
 blocks, 100 000 distinct sizes from 1 B to 4 GiB in random order (even over the logarithm, as far as small sizes last)
 are decided, with another context at every call. Around every single call `time.perf_counter_ns` is read, and at each
-size four calls take turns: an empty method with the signature of `Engine.decide`, `Engine.decide`, an empty method with
-the signature of `Binding.decide`, `Binding.decide`. A figure is the lowest percentile of its ten blocks minus that of
-its empty twin: what the decision costs beside the call and the clock, when the machine is at its quietest. `blocks`
-holds the percentiles of all blocks. The garbage collector runs as it does in a service.
+size six calls take turns: an empty method with the signature of `Engine.decide`, `Engine.decide`, an empty method with
+the signature of `Binding.decide`, `Binding.decide`, and the same for `Decision.expected_ns`, which predicts the latency
+of what was decided (`predict_p50_ns`). A figure is the lowest percentile of its ten blocks minus that of its empty
+twin: what the decision costs beside the call and the clock, when the machine is at its quietest. `blocks` holds the
+percentiles of all blocks. The garbage collector runs as it does in a service.
 
 `--full`: the same with everything on, as in a busy service. The engine is loaded from files and its thread runs: it
 samples the host every 250 ms and reacts to it. Every pool has rules, 5 % of the decisions explore (`explored_share`
@@ -113,6 +114,9 @@ class Empty:
     def decide_bound(self, payload_bytes: int, session: str | None = None) -> None:
         """As `Binding.decide`."""
 
+    def expected_ns(self, payload_bytes: int) -> None:
+        """As `Decision.expected_ns`."""
+
 
 def make_curves(lines: dict[str, tuple[float, float]] | None = None) -> CurveSet:
     """Curves with crossovers."""
@@ -163,8 +167,11 @@ def time_block(
 ) -> dict[str, list[int]]:
     """Nanoseconds of every single call, the kinds taking turns; `record` is called `ROWS_PER_S` times a second."""
     empty, now = Empty(), time.perf_counter_ns
-    taken: dict[str, list[int]] = {"empty": [], "decide": [], "empty_bound": [], "bound": []}
-    empty_ns, decide_ns, empty_bound_ns, bound_ns = (samples.append for samples in taken.values())
+    kinds = ("empty", "decide", "empty_bound", "bound", "empty_predict", "predict")
+    taken: dict[str, list[int]] = {kind: [] for kind in kinds}
+    empty_ns, decide_ns, empty_bound_ns, bound_ns, empty_predict_ns, predict_ns = (
+        samples.append for samples in taken.values()
+    )
     contexts = [(pool, *codec) for pool, codec in itertools.product(POOLS, CODECS)]
     named = itertools.repeat(None) if sessions is None else sessions
     between_ns, due = 10**9 // ROWS_PER_S, now()
@@ -179,8 +186,14 @@ def time_block(
         empty.decide_bound(size)
         empty_bound_ns(now() - started)
         started = now()
-        binding.decide(size)
+        decision = binding.decide(size)
         bound_ns(now() - started)
+        started = now()
+        empty.expected_ns(size)
+        empty_predict_ns(now() - started)
+        started = now()
+        decision.expected_ns(size)
+        predict_ns(now() - started)
         while record is not None and due < started:
             record(size % 2**20)
             due += between_ns
@@ -225,6 +238,8 @@ def summarise(blocks: list[dict[str, int]]) -> dict[str, int]:
         "p999_ns": best["decide_p999_ns"] - best["empty_p999_ns"],
         "bound_p50_ns": best["bound_p50_ns"] - best["empty_bound_p50_ns"],
         "bound_p999_ns": best["bound_p999_ns"] - best["empty_bound_p999_ns"],
+        "predict_p50_ns": best["predict_p50_ns"] - best["empty_predict_p50_ns"],
+        "predict_p999_ns": best["predict_p999_ns"] - best["empty_predict_p999_ns"],
         "empty_call_p50_ns": best["empty_p50_ns"],
     }
 
