@@ -53,6 +53,7 @@ def test_request_and_answer_are_rows_with_their_stages(address, connect, tmp_pat
         assert row["ok"]
         assert row["error"] is None
         assert row["latency_ns"] == sum(row[stage] for stage in STAGES)
+        assert row["available_bytes"] is None or row["available_bytes"] > 0  # null until the host was looked at
         assert row["decision_id"].startswith("default:default/tensor/numpy/none/uds~")  # no file knows the pool "ml"
     assert request["handler_ns"] >= 400e6
     assert reply["handler_ns"] is None

@@ -15,6 +15,7 @@ from perfkit.engine.events import DecisionExplored, OutcomesRecorded
 from perfkit.engine.loading import Loaded
 from perfkit.engine.outcomes import Outcomes
 from perfkit.engine.plan import Publication
+from perfkit.lake import drain, open_lake
 
 
 class Hostile(Exception):
@@ -120,3 +121,18 @@ def put_settings(tmp_path: Path):
         return engine
 
     return put
+
+
+def test_rows_say_what_memory_the_host_had_left(tmp_path: Path) -> None:
+    (tmp_path / "perfkit.toml").write_text('[recorder]\njournal = "journal"\n')
+    engine = Engine.load(tmp_path / "perfkit.toml")
+    try:
+        assert engine.available_bytes is None or engine.available_bytes > 0
+        engine._control.feedback.look_around()
+        assert engine.available_bytes is not None
+        engine.record(engine.decide(4096), 4096, 1000)
+    finally:
+        engine.close()
+    drain(tmp_path / "lake", journal=tmp_path / "journal")
+    (row,) = open_lake(tmp_path / "lake").transfers.to_pyarrow().to_pylist()
+    assert row["available_bytes"] == engine.available_bytes > 0

@@ -72,6 +72,7 @@ def test_observations_have_the_schema(outcome):
     assert outcome.observations.schema.equals(arrow_schema())
     assert set(outcome.observations.column("run_id").to_pylist()) == {"run-1"}
     assert pc.min(outcome.observations.column("latency_ns")).as_py() > 0
+    assert pc.min(outcome.observations.column("available_bytes")).as_py() > 0
 
 
 def test_every_row_says_what_memory_was_left(outcome):
