@@ -147,7 +147,8 @@ def distil(
 
     Args:
         model: a `CostModel`, or anything with its `targets`, `seen`, `memory_seen` and `median`.
-        curves: what was fitted, whose codec curves stay; a method that it does not know is left out.
+        curves: what was fitted, whose codec curves stay; a method that it does not know is left out. What an earlier
+            model was distilled to is forgotten first, so published curves serve as well as those of a fit.
         contexts: codec, signalling and load to distil for, over all sizes that the curves measured; by default what the
             model saw in training, over the sizes that it saw.
         name: how published files name the model; by default by when it was trained, and on what.
@@ -175,6 +176,7 @@ def distil(
     """
     if not any((key.stage, key.quantity) == ("transport", "latency_ns") for key in curves.curves):
         raise InputError("the curves hold no latency of any method; give what `perfkit.fit` returned")
+    curves = _undistilled(curves)
     conditions = _conditions_of_states(model)
     given = None if contexts is None else tuple(contexts)
     written: dict[CurveKey, CostCurve] = {}
@@ -191,6 +193,14 @@ def distil(
     evidence = dataclasses.replace(curves.evidence, model=name or _name(model))
     made = dataclasses.replace(curves, curves={**curves.curves, **written}, evidence=evidence)
     return Distilled(made, judge_fidelity(judged, made), len(written))
+
+
+def _undistilled(curves: CurveSet) -> CurveSet:
+    """The curves as they were before any model was distilled into them."""
+    if not curves.is_distilled:
+        return curves
+    kept = {key: curve for key, curve in curves.curves.items() if not key.is_distilled}
+    return dataclasses.replace(curves, curves=kept, evidence=dataclasses.replace(curves.evidence, model=""))
 
 
 @dataclasses.dataclass(frozen=True)

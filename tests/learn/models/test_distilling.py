@@ -203,6 +203,16 @@ def test_without_a_champion_or_evidence_the_curves_are_what_they_were(model: Stu
     assert json.loads(json.dumps(distilled.to_plain(), allow_nan=False))["fidelity"]["within_15"] is None
 
 
+def test_what_an_earlier_model_was_distilled_to_is_forgotten() -> None:
+    before = fitted()
+    pressed = distil(Stub(truth, SEEN, memory_seen=(5e8, 8e9)), before, name="v1").curves
+    narrow = Stub(truth, SEEN[:2])
+    assert distil(narrow, pressed, name="v2").curves == distil(narrow, before, name="v2").curves
+    assert distil(narrow, pressed, name="v2").curves.sha256() != pressed.sha256()
+    degraded = distil(Stub(truth, SEEN, champion="curves"), pressed)
+    assert degraded.curves.sha256() == before.sha256()
+
+
 def test_outside_the_sizes_that_were_seen_the_curve_goes_on_in_proportion() -> None:
     narrow = tuple(seen(method, min_bytes=2.0**14, max_bytes=2.0**18) for method in LINES)
     after = distil(Stub(truth, narrow), fitted()).curves
