@@ -64,9 +64,9 @@ class HeldOut:
 def beats_curves(held_out: HeldOut) -> tuple[bool, str]:
     """Whether the model is surely better than the curves, and why (not), for people.
 
-    Two conditions. Absolute log errors are smaller by more than noise explains, whether rows are clustered by group and
-    method, which share their luck, or by context and size: one-sided paired t tests of cluster means at 0.001. And
-    medians of cells are no worse where recent performance is not known, as when curves are distilled.
+    Two conditions. Absolute log errors are smaller by more than noise explains: a one-sided paired t test at 0.001 of
+    the mean gains per group and method, whose rows share their luck. And medians of cells are no worse where recent
+    performance is not known, as when curves are distilled.
     """
     model, usual = held_out.model, held_out.model_as_usual
     if model is None or usual is None:
@@ -75,8 +75,7 @@ def beats_curves(held_out: HeldOut) -> tuple[bool, str]:
     rows = held_out.rows
     position, _ = rows.combined(("method", "signalling", "source"))
     groups = position * (int(rows.group.max()) + 1) + rows.group
-    contexts, _ = sliced(rows, ("method", "signalling", "source", "kind", "format", "size", "load"))
-    p_value = max(_p_of_gain(gain, groups), _p_of_gain(gain, contexts))
+    p_value = _p_of_gain(gain, groups)
     smaller = float(
         1 - np.mean(np.abs(held_out.log_cost - model)) / np.mean(np.abs(held_out.log_cost - held_out.curves))
     )
