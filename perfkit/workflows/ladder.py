@@ -81,14 +81,15 @@ def bench_ladder(
     opened = open_fresh_lake(lake)
     with contextlib.ExitStack() as stack:
         stack.enter_context(hold_run(lake, run_id))
-        opened.append_run(_record(run_id, plan, "running"))
-        keeper = stack.enter_context(keep_observations(lake))
         try:
+            opened.append_run(_record(run_id, plan, "running"))
+            keeper = stack.enter_context(keep_observations(lake))
             outcome = run_ladder(plan, run_id, keep=keeper.keep, progress=report)
-        except BaseException:
+        except BaseException as error:
             # What went wrong first is what to tell; a lake that cannot be written to cannot record it either.
             with contextlib.suppress(LakeError):
-                opened.append_run(_record(run_id, plan, "failed"))
+                status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                opened.append_run(_record(run_id, plan, status))
             raise
         undrained = keeper.undrained
         waiting = (f"some observations wait in the journal, `perfkit drain` moves them: {undrained}",)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import perfkit
-from perfkit.errors import FileError, InputError, LakeError, UnknownNameError
+from perfkit.errors import FileError, InputError, LakeError, MeasurementError, UnknownNameError
 from perfkit.workflows.ladder import ladder_of
 from perfkit.workflows.ladder_result import CSV_COLUMNS, LadderPoint, LadderResult
-from perfkit.workflows.runs import resolve_run
+from perfkit.workflows.runs import resolve_run, run_records
 
 LEVELS = (1, 2, 3, 4)
 
@@ -69,6 +69,22 @@ def test_an_interrupted_ladder_keeps_what_was_measured(tmp_path: Path) -> None:
     assert result.status == "interrupted"
     assert result.n == 1
     assert ladder_of(tmp_path).points == result.points
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), "interrupted"), (MeasurementError("no"), "failed")]
+)
+def test_a_ladder_that_never_began_is_not_left_running(
+    error: BaseException, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("perfkit.workflows.ladder.run_ladder", fail)
+    with pytest.raises(type(error)):
+        perfkit.bench_ladder(lake=tmp_path)
+    [record] = run_records(perfkit.open_lake(tmp_path))
+    assert record.status == status
 
 
 def test_the_file_has_one_row_per_launch_for_other_tools(tmp_path: Path) -> None:
