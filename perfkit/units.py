@@ -104,8 +104,8 @@ def parse_duration(value: str | int) -> int:
     Raises:
         UnitError: the text is not a duration, has no unit, or the number is negative.
 
-    >>> parse_duration("1.5ms"), parse_duration("3min")
-    (1500000, 180000000000)
+    >>> parse_duration("1.5ms"), parse_duration("3min"), parse_duration("30d") == parse_duration("30 days")
+    (1500000, 180000000000, True)
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise UnitError(f"duration {value!r} is of type {type(value).__name__}; give text such as '1.5ms'")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from perfkit.workflows.scoreboard import (
     changes,
+    demand,
     experiments,
     large,
     launches,
     learning,
+    off_policy,
     releases,
     scalability,
     sequences,
@@ -24,5 +26,7 @@ ENTRIES: tuple[Entry, ...] = (
     *launches.ENTRIES,
     *large.ENTRIES,
     *scalability.ENTRIES,
+    *demand.ENTRIES,
     *learning.ENTRIES,
+    *off_policy.ENTRIES,
 )
