@@ -211,6 +211,9 @@ def known_contexts(settings: Settings, publication: Publication) -> tuple[Contex
     codecs = [("binary", "raw", "none")]
     if publication.curves:
         codecs += [(codec.kind, codec.format, codec.compression) for codec in publication.curves.codecs]
+        # A model may know whole transfers of a codec whose stages nobody measured apart.
+        own = {key for key in publication.curves.curves if key.stage == "transport" and key.kind != ANY}
+        codecs += sorted({(key.kind, key.format, key.compression) for key in own})
     methods = known_methods(publication)
     return tuple(
         Context(pool, kind, format_name, compression, signalling, methods)

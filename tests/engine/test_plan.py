@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from perfkit.config.curves import CodecEntry, CurveSet
+from perfkit.config.curves import CodecEntry, CurveKey, CurveSet
 from perfkit.config.engine_settings import EngineSettings
 from perfkit.config.settings import PoolSettings, Settings
 from perfkit.engine.costs import GOALS, Context
@@ -172,3 +172,14 @@ def test_settings_and_costs_know_the_same_goals() -> None:
 
     assert set(NAMES) == set(GOALS)
     assert dataclasses.asdict(PoolSettings())["goal"] in GOALS
+
+
+def test_codecs_of_which_only_whole_transfers_are_known_are_contexts_too(make_curves) -> None:
+    plain = make_curves()
+    own = CurveKey("transport", "latency_ns", "uds", kind="text", format="json", compression="lz4")
+    curves = dataclasses.replace(plain, curves={**plain.curves, own: next(iter(plain.curves.values()))})
+    before, after = (
+        {(one.kind, one.format, one.compression) for one in known_contexts(Settings(), Publication(known))}
+        for known in (plain, curves)
+    )
+    assert after - before == {("text", "json", "lz4")}
