@@ -45,7 +45,8 @@ def has_transports(rows: TransferRows) -> bool:
 def fit_rows(rows: TransferRows) -> CurveSet:
     """Fit curves to transfers as if all were transports of raw bytes.
 
-    Sizes of traffic differ from transfer to transfer: classes of them, a quarter of a doubling each, stand in.
+    Sizes of traffic differ from transfer to transfer: classes of them, a quarter of a doubling each, stand in. Its
+    loads differ, too: a curve for each takes minutes and has few rows, so that load is left to the residual.
     """
     strata, _ = rows.combined(("method", "signalling", "placement"))
     rows = rows.take(sample_rows(strata, 0, _MOST_ROWS))
@@ -59,7 +60,7 @@ def fit_rows(rows: TransferRows) -> CurveSet:
     }
     columns |= {
         "payload_bytes": sizes,
-        "in_flight": rows.numbers["in_flight"],
+        "in_flight": rows.numbers["in_flight"] if has_transports(rows) else np.ones(len(rows)),
         "launch": rows.group,
         "latency_ns": rows.targets["latency_ns"],
         "cpu_sender_ns": rows.targets["cpu_ns"],
