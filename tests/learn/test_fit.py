@@ -153,6 +153,7 @@ def test_evidence_says_where_the_curves_come_from(exact_frame):
         "last_observed_at": "2026-11-20T21:04:00",
         "table_versions": {"transfers": 7},
         "warnings": evidence.warnings,
+        "model": "",
     }
 
 

@@ -76,9 +76,8 @@ def beats_curves(held_out: HeldOut) -> tuple[bool, str]:
     position, _ = rows.combined(("method", "signalling", "source"))
     groups = position * (int(rows.group.max()) + 1) + rows.group
     p_value = _p_of_gain(gain, groups)
-    smaller = float(
-        1 - np.mean(np.abs(held_out.log_cost - model)) / np.mean(np.abs(held_out.log_cost - held_out.curves))
-    )
+    error = float(np.mean(np.abs(held_out.log_cost - held_out.curves)))
+    smaller = float(np.mean(gain)) / error if error > 0 else 0.0
     if p_value > _P:
         return (
             False,

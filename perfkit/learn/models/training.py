@@ -50,6 +50,12 @@ class _Task:
     level: float
 
 
+def _in_order(rows: TransferRows) -> TransferRows:
+    """Rows by time, then by what they are: the order in which a frame holds them decides nothing."""
+    keys = [rows.targets["latency_ns"], rows.numbers["payload_bytes"], *(rows.codes[name] for name in TEXTS)]
+    return rows.take(np.lexsort((*keys, np.nan_to_num(rows.moment_us))))
+
+
 def train(
     frame: Any,
     *,
@@ -92,7 +98,7 @@ def train(
         raise InputError(f"seed == {seed!r}, must be a whole number from 0 to 4294967295")
     tell = progress or (lambda share, what: None)
     tell(0.0, "reading")
-    rows = read_rows(frame)
+    rows = _in_order(read_rows(frame))
     task = _prepare(frame, rows, curves, seed, float(level), tell)
     targets, reports, warnings = {}, [], _warnings_of_groups(rows)
     for at, target in enumerate(TARGETS):

@@ -128,3 +128,23 @@ def test_a_level_out_of_range_is_refused(level: object) -> None:
 def test_a_frame_without_usable_transfers_is_refused() -> None:
     with pytest.raises(FitError, match="none of the 1 observations"):
         train({"method": ["uds"], "payload_bytes": [10], "latency_ns": [5], "ok": [False]})
+
+
+@pytest.mark.parametrize(
+    ("latency_ns", "expected"), [(np.full(1100, 7e3), 7e3), (np.zeros(1100), 1.0)], ids=["constant", "zero"]
+)
+def test_costs_that_never_differ_are_learned_as_they_are(latency_ns: np.ndarray, expected: float) -> None:
+    frame = {"method": np.full(1100, "uds"), "payload_bytes": np.full(1100, 1000), "latency_ns": latency_ns}
+    model = train(frame)
+    assert model.targets["latency_ns"].champion == "curves"
+    assert model.median(1000, method="uds", source="bench") == pytest.approx([expected])
+    assert "one launch alone" in model.warnings[0]
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_a_single_row_is_learned_from(size: int) -> None:
+    model = train({"method": ["uds"], "payload_bytes": [size], "latency_ns": [5.0]})
+    predicted = model.predict_rows(rows_of(size, method="uds", source="bench"))
+    assert np.exp(predicted.log_median) == pytest.approx([5.0])
+    assert predicted.log_high[0] == np.inf  # one error says nothing about the next
+    model.parts()
