@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perfkit.report.charts import comparison_chart as comparison_chart
+    from perfkit.report.charts import coverage_chart as coverage_chart
     from perfkit.report.charts import crossover_chart as crossover_chart
+    from perfkit.report.charts import demand_chart as demand_chart
     from perfkit.report.charts import effects_chart as effects_chart
     from perfkit.report.charts import latency_chart as latency_chart
     from perfkit.report.charts import looks_chart as looks_chart
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     from perfkit.report.charts import regressions_chart as regressions_chart
     from perfkit.report.charts import regret_chart as regret_chart
     from perfkit.report.charts import sample_ratio_chart as sample_ratio_chart
+    from perfkit.report.charts import scalability_chart as scalability_chart
     from perfkit.report.charts import series_chart as series_chart
     from perfkit.report.charts import shifts_chart as shifts_chart
     from perfkit.report.charts import stages_chart as stages_chart
     from perfkit.report.charts import tails_chart as tails_chart
+    from perfkit.report.charts import utilisation_chart as utilisation_chart
     from perfkit.report.notebook.addresses import temporary_address as temporary_address
     from perfkit.report.notebook.analysis_verdicts import analysis_verdict as analysis_verdict
     from perfkit.report.notebook.analysis_verdicts import dominance_verdict as dominance_verdict
@@ -33,6 +37,13 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.analysis_verdicts import relations_verdict as relations_verdict
     from perfkit.report.notebook.analysis_verdicts import stages_verdict as stages_verdict
     from perfkit.report.notebook.analysis_verdicts import tails_verdict as tails_verdict
+    from perfkit.report.notebook.capacity import open_capacity as open_capacity
+    from perfkit.report.notebook.capacity_verdicts import capacity_verdict as capacity_verdict
+    from perfkit.report.notebook.capacity_verdicts import demand_verdict as demand_verdict
+    from perfkit.report.notebook.capacity_verdicts import law_verdict as law_verdict
+    from perfkit.report.notebook.capacity_verdicts import little_verdict as little_verdict
+    from perfkit.report.notebook.capacity_verdicts import model_verdict as model_verdict
+    from perfkit.report.notebook.capacity_verdicts import utilisation_verdict as utilisation_verdict
     from perfkit.report.notebook.experiment_verdicts import ab_verdict as ab_verdict
     from perfkit.report.notebook.experiment_verdicts import effects_verdict as effects_verdict
     from perfkit.report.notebook.experiment_verdicts import looks_verdict as looks_verdict
@@ -83,15 +94,19 @@ _HOMES = {
     "ab_verdict": "notebook.experiment_verdicts",
     "analysis_verdict": "notebook.analysis_verdicts",
     "benchmark_verdict": "notebook.verdicts",
+    "capacity_verdict": "notebook.capacity_verdicts",
     "causes_verdict": "notebook.regressions_verdicts",
     "changes_verdict": "notebook.regressions_verdicts",
     "channel_verdict": "notebook.service_verdicts",
     "check_verdict": "notebook.service_verdicts",
     "comparison_chart": "charts",
     "composition_verdict": "notebook.verdicts",
+    "coverage_chart": "charts",
     "crossover_chart": "charts",
     "crossover_verdict": "notebook.sends_verdicts",
     "decision_verdict": "notebook.service_verdicts",
+    "demand_chart": "charts",
+    "demand_verdict": "notebook.capacity_verdicts",
     "deviations_verdict": "notebook.regressions_verdicts",
     "diagnosis_verdict": "notebook.service_verdicts",
     "dominance_verdict": "notebook.analysis_verdicts",
@@ -105,8 +120,12 @@ _HOMES = {
     "fastest_verdict": "notebook.sends_verdicts",
     "headlines": "notebook.headlines",
     "latency_chart": "charts",
+    "law_verdict": "notebook.capacity_verdicts",
+    "little_verdict": "notebook.capacity_verdicts",
     "looks_chart": "charts",
     "looks_verdict": "notebook.experiment_verdicts",
+    "model_verdict": "notebook.capacity_verdicts",
+    "open_capacity": "notebook.capacity",
     "open_experiment": "notebook.experiments",
     "open_recorded": "notebook.lake_versions",
     "open_regressions": "notebook.histories",
@@ -132,6 +151,7 @@ _HOMES = {
     "run_pipeline": "running.runner",
     "sample_ratio_chart": "charts",
     "sample_ratio_verdict": "notebook.experiment_verdicts",
+    "scalability_chart": "charts",
     "self_check_verdict": "notebook.experiment_verdicts",
     "series_chart": "charts",
     "series_verdict": "notebook.regressions_verdicts",
@@ -143,6 +163,8 @@ _HOMES = {
     "tails_chart": "charts",
     "tails_verdict": "notebook.analysis_verdicts",
     "temporary_address": "notebook.addresses",
+    "utilisation_chart": "charts",
+    "utilisation_verdict": "notebook.capacity_verdicts",
 }
 
 __all__ = [*_HOMES]

@@ -26,7 +26,7 @@ max_uncertainty = "100%"
 max_loss = "100%"
 
 [pipelines.all]
-notebooks = ["00_tutorial", "10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions"]
+notebooks = ["00_tutorial", "10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions", "60_capacity"]
 
 [pipelines.all.parameters]
 simulated_sessions = 200
@@ -34,6 +34,7 @@ draws = 20
 preset = "smoke"
 project_path = "tutorial"
 lake_path = "data/lake"
+models_path = "data/models"
 thresholds_path = "thresholds.toml"
 dry_run = false
 
@@ -67,7 +68,15 @@ def test_a_machine_is_measured_tuned_and_reported(result: PipelineResult, in_pro
     for folder in (in_project, in_project / "tutorial"):
         assert Engine.load(folder / "perfkit.toml").decide(2**20).method
         assert open_lake(folder / "data" / "lake").versions()["transfers"] > 0
-    for name in ("00_tutorial", "10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions"):
+    for name in (
+        "00_tutorial",
+        "10_benchmark",
+        "20_analysis",
+        "30_tune",
+        "40_ab_test",
+        "50_regressions",
+        "60_capacity",
+    ):
         text = (result.report_path / f"{name}.html").read_text()
         assert len(text) < 3_000_000
         assert 'class="perfkit-chart"' in text
@@ -76,6 +85,7 @@ def test_a_machine_is_measured_tuned_and_reported(result: PipelineResult, in_pro
     assert records["observations"].value > 100
     assert records["simulated: sessions"].value == 200
     assert records["simulated: regressions"].value == 4
+    assert 3500 < records["simulated: transfers per second at the peak"].value < 6500
 
 
 @pytest.mark.slow

@@ -52,9 +52,8 @@ def calls(code: ast.AST) -> Iterator[str]:
 
 
 def test_the_notebooks_are_there() -> None:
-    assert {"10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions"} <= {
-        path.stem for path in NOTEBOOKS
-    }
+    wanted = {"10_benchmark", "20_analysis", "30_tune", "40_ab_test", "50_regressions", "60_capacity"}
+    assert wanted <= {path.stem for path in NOTEBOOKS}
 
 
 def test_it_is_valid_and_runs_on_the_plain_kernel(notebook: Any) -> None:

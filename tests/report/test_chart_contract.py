@@ -21,6 +21,7 @@ from perfkit.config.curves import CurveSet
 from perfkit.engine.costs import Context
 from perfkit.engine.ranges import compile_ranges
 from perfkit.learn import Crossover, Fit, fit
+from perfkit.learn.models.report import ModelReport, SliceCoverage, TargetReport
 from perfkit.report import charts
 from perfkit.report.theme import DARK_CONFIG, method_styles
 from perfkit.schema import SIMPLICITY_ORDER
@@ -35,6 +36,11 @@ from perfkit.workflows.regressions import Regressions
 from perfkit.workflows.replay_result import ReplayResult
 
 EDGE = Crossover(100_000.0, 80_000.0, 130_000.0, "uds", "shm_pool")
+LADDER = {"concurrency": [1, 2, 4, 8, 16], "throughput": [10, 19, 32, 45, 41]}
+DEMAND = {
+    "time": [f"2026-{10 + day // 28:02}-{1 + day % 28:02}T00:00:00+00:00" for day in range(24)],
+    "value": [20 + day / 2 + 3 * (day % 7 == 0) + day % 3 for day in range(24)],
+}
 ReplayOf = Callable[[tuple[str, ...]], ReplayResult]
 NAMES = sorted(name for name in charts.__all__ if name.endswith("_chart"))
 
@@ -55,9 +61,12 @@ def full(
 ) -> Mapping[str, alt.LayerChart]:
     """Every chart with plenty to draw, by the name of its function."""
     comparison = perfkit.compare(observations, shifted(observations))
+    capacity = perfkit.forecast(ladder=LADDER, demand=DEMAND, horizon=4, what_if="rate=2x")
     return {
         "comparison_chart": charts.comparison_chart(comparison),
+        "coverage_chart": charts.coverage_chart(coverage_report()),
         "crossover_chart": charts.crossover_chart(observations, fitted.curves, EDGE),
+        "demand_chart": charts.demand_chart(capacity.demand, capacity.limit, (DEMAND["time"], DEMAND["value"])),
         "effects_chart": charts.effects_chart(experiment.result),
         "latency_chart": charts.latency_chart(observations, fitted.curves),
         "looks_chart": charts.looks_chart(experiment),
@@ -68,11 +77,21 @@ def full(
         "regressions_chart": charts.regressions_chart(found),
         "regret_chart": charts.regret_chart(replay_of(("tuned", "best_static", "always:uds"))),
         "sample_ratio_chart": charts.sample_ratio_chart(experiment),
+        "scalability_chart": charts.scalability_chart(capacity.usl),
         "series_chart": charts.series_chart(found),
         "shifts_chart": charts.shifts_chart(experiment),
         "stages_chart": charts.stages_chart(analysis.stages_at()),
         "tails_chart": charts.tails_chart(analysis.percentiles),
+        "utilisation_chart": charts.utilisation_chart(capacity.bottleneck, capacity.what_if),
     }
+
+
+def coverage_report(n: int = 800) -> ModelReport:
+    """Of a model whose intervals were judged on that many transfers."""
+    slices = (("all", "all"), ("method", "uds"), ("size", "64KiB to 1MiB"), ("load", "1 in flight"))
+    parts = tuple(SliceCoverage(*one, coverage=0.9 if n > 1 else 1.0, n=n) for one in slices)
+    one = TargetReport("latency_ns", "curves", "", n, 4, None, 1.0, None, 0.1, parts)
+    return ModelReport(0.9, (one,))
 
 
 def no_comparison(observations: pa.Table) -> Comparison:
@@ -115,6 +134,16 @@ def meagre(observations: pa.Table, replay_of: ReplayOf) -> Iterator[tuple[str, a
     yield "regret_chart", charts.regret_chart(None)
     yield "regret_chart", charts.regret_chart(dataclasses.replace(replay_of(("tuned",)), settings={}))
     yield "regret_chart", charts.regret_chart(replay_of(("tuned", "always:uds")))
+    yield "coverage_chart", charts.coverage_chart(None)
+    yield "coverage_chart", charts.coverage_chart(coverage_report(1))
+    yield "demand_chart", charts.demand_chart(None)
+    yield "scalability_chart", charts.scalability_chart(None)
+    straight = perfkit.scalability([1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0], draws=100)
+    yield "scalability_chart", charts.scalability_chart(straight)  # its peak is infinite
+    short = perfkit.forecast(demand={name: values[:9] for name, values in DEMAND.items()}, horizon=1, limit=1e9)
+    yield "demand_chart", charts.demand_chart(short.demand)
+    yield "demand_chart", charts.demand_chart(short.demand, short.limit)
+    yield "utilisation_chart", charts.utilisation_chart(short.bottleneck)
     yield "comparison_chart", charts.comparison_chart(no_comparison(observations))
     for known in (little_known(2), little_known(8)):
         yield "effects_chart", charts.effects_chart(known.result)

@@ -15,6 +15,7 @@ from perfkit.engine.ranges import Range, range_at
 from perfkit.errors import InputError
 from perfkit.learn import CompositionError, Fit
 from perfkit.report.detectable import detectable_changes
+from perfkit.report.notebook.capacity import OpenedCapacity
 from perfkit.report.notebook.experiments import SIMULATED
 from perfkit.report.notebook.histories import SIMULATION
 from perfkit.report.notebook.records import Record, record
@@ -48,7 +49,8 @@ def record_headlines(*results: Any) -> None:
 
     Args:
         results: what `perfkit.bench`, `perfkit.analyse`, `perfkit.fit`, `perfkit.replay` or `perfkit.publish` returned,
-            the ranges of a fit, the report of an experiment, or what `perfkit.regressions` returned; None is left out.
+            the ranges of a fit, the report of an experiment, what `perfkit.regressions` returned, or what
+            `open_capacity` opened; None is left out.
 
     Raises:
         InputError: a result is none of these, or two figures have the same name.
@@ -198,6 +200,25 @@ def _regression_records(found: Regressions) -> Iterator[Record]:
         yield Record(name, len(changes), verdict=verdict)
     worse = sum(one.is_worse for one in found.deviations)
     yield Record("newest points worse than expected", worse, verdict="some" if worse else "none")
+
+
+@_headlines.register
+def _of_capacity(opened: OpenedCapacity) -> Iterator[Record]:
+    """Each figure is called simulated where anything that it rests on is."""
+    law, demand, tight = opened.found.usl, opened.found.demand, opened.found.bottleneck
+    of_ladder = _simulated if "ladder" in opened.simulated else iter
+    of_both = _simulated if opened.simulated else iter
+    if law is not None:
+        yield from of_ladder(iter((_measured("transfers per second at the peak", law.peak_throughput, ""),)))
+        if math.isfinite(law.peak_concurrency.value):
+            yield from of_ladder(iter((_measured("concurrency at its peak", law.peak_concurrency, ""),)))
+    if demand is not None:
+        peak = Record("demand at its peak", demand.peak.value, demand.peak.low, demand.peak.high, "", demand.verdict)
+        yield from (_simulated if "demand" in opened.simulated else iter)(iter((peak,)))
+    if tight is not None:
+        used = 100 * tight.first.used_at_peak
+        yield from of_both(iter((Record("used at the peak", used, unit="%", verdict=tight.verdict),)))
+        yield from of_both(iter((Record("gives way first", tight.first.name),)))
 
 
 def _measured(name: str, estimate: Any, unit: str) -> Record:

@@ -23,8 +23,9 @@ BUILT_IN_PIPELINES: Mapping[str, PipelineSettings] = {
     "regressions": PipelineSettings(
         ("50_regressions",), {"lake_path": "data/lake", "baselines_path": "baselines.json"}
     ),
+    "capacity": PipelineSettings(("60_capacity",), {"lake_path": "data/lake", "models_path": "data/models"}),
 }
-"""All but the first three read what was measured before; ``ab`` and ``regressions`` simulate where there is nothing."""
+"""All but the first three read what was measured before; the last three simulate where there is nothing."""
 
 
 def all_pipelines(settings: str | Path = DEFAULT_SETTINGS_PATH) -> Mapping[str, PipelineSettings]:
