@@ -12,6 +12,7 @@ import numpy.typing as npt
 from perfkit.config.curves import CurveSet
 from perfkit.engine.composing import Composition, Context, compose
 from perfkit.learn.models.features import TransferRows
+from perfkit.stats.medians import group_medians
 
 __all__ = ["FLOORS", "Adjustment", "Baseline", "fit_baseline", "log_target"]
 
@@ -157,20 +158,16 @@ def fit_baseline(curves: CurveSet, rows: TransferRows, target: str) -> Baseline:
 
 def _cells(cell: Any, composed: Floats, sizes: Floats, log_cost: Floats) -> Floats:
     """One row per cell: composed cost (NaN without curves), size, median cost, its relative standard error."""
-    order = np.argsort(cell, kind="stable")
-    starts = np.flatnonzero(np.diff(cell[order], prepend=cell[order[0]] - 1))
-    rows = []
-    for members in np.split(order, starts[1:]):
-        logs = log_cost[members]
-        middle = float(np.median(logs))
-        spread = 1.4826 * float(np.median(np.abs(logs - middle))) if members.size >= _FEWEST_IN_CELL else 0.3
-        # Ratios to the composed cost, not the costs, are taken the median of: sizes within a class differ.
-        base = float(np.exp(np.mean(np.log(np.maximum(composed[members], 1e-9)))))
-        size = float(np.mean(sizes[members]))
-        if np.isfinite(base):
-            middle = float(np.median(logs - np.log(np.maximum(composed[members], 1e-9)))) + float(np.log(base))
-        rows.append((base, size, float(np.exp(middle)), 1.25 * max(spread, 0.05) / np.sqrt(members.size)))
-    return np.array(rows).reshape(-1, 4)
+    _, cell, counts = np.unique(cell, return_inverse=True, return_counts=True)
+    middle = group_medians(log_cost, cell)
+    deviation = 1.4826 * group_medians(np.abs(log_cost - middle[cell]), cell)
+    spread = np.where(counts >= _FEWEST_IN_CELL, deviation, 0.3)
+    # Ratios to the composed cost, not the costs, are taken the median of: sizes within a class differ.
+    log_composed = np.log(np.maximum(composed, 1e-9))
+    log_base = np.bincount(cell, log_composed) / counts
+    log_median = np.where(np.isfinite(log_base), group_medians(log_cost - log_composed, cell) + log_base, middle)
+    errors = 1.25 * np.maximum(spread, 0.05) / np.sqrt(counts)
+    return np.stack([np.exp(log_base), np.bincount(cell, sizes) / counts, np.exp(log_median), errors], axis=1)
 
 
 def _adjust(cells: Floats, count: int) -> Adjustment:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perfkit.learn.models.features import TransferRows
 from perfkit.learn.models.intervals import calibrate_thinned, fit_spread, sliced
 from perfkit.learn.models.report import SliceCoverage
+from perfkit.stats.medians import group_medians
 
 __all__ = ["HeldOut", "beats_curves", "coverage_by_slice", "median_error", "share_within"]
 
@@ -105,13 +106,8 @@ def _cell_errors(held_out: HeldOut, log_median: Floats) -> Floats:
     """Log median of each cell with rows enough, less the prediction."""
     cell = held_out.cell
     error = held_out.log_cost - log_median
-    order = np.lexsort((error, cell))
-    counts = np.bincount(cell)
-    starts = np.cumsum(counts) - counts
     # Rows of a cell differ in size by up to a quarter of a doubling: errors are compared, not costs.
-    lower, upper = starts + (counts - 1) // 2, starts + counts // 2
-    medians = (error[order][lower] + error[order][upper]) / 2
-    return np.asarray(medians[counts >= _FEWEST_IN_CELL])
+    return group_medians(error, cell)[np.bincount(cell) >= _FEWEST_IN_CELL]
 
 
 def share_within(held_out: HeldOut, log_median: Floats, margin: float = 0.15) -> tuple[float, int]:

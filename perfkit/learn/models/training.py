@@ -14,7 +14,7 @@ import numpy.typing as npt
 from perfkit.config.curves import CurveSet
 from perfkit.errors import InputError
 from perfkit.learn.models.baseline import Baseline, fit_baseline, log_target
-from perfkit.learn.models.boosting import Booster, fit_booster, sample_rows
+from perfkit.learn.models.boosting import MOST_ROWS, Booster, fit_booster, sample_rows
 from perfkit.learn.models.encoding import Encoding, encoding_of
 from perfkit.learn.models.features import TEXTS, TransferRows, read_rows
 from perfkit.learn.models.intervals import calibrate_thinned, fit_spread, sliced
@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 FEWEST_OBSERVATIONS = 1000
 """A model of fewer would learn noise: the curves apply."""
 _FEWEST_OF_TARGET = 20
+_MOST_JUDGED = 250_000
+"""Held-out transfers that are predicted to judge the model: more change the verdict little, and take minutes."""
 _LIBRARIES = ("perfkit", "numpy", "scipy", "scikit-learn", "skops")
 _RESIDUAL_STRATA = ("method", "kind", "format", "signalling", "source", "size", "load")
 _SCRAMBLERS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
@@ -157,11 +159,11 @@ def _learn(task: _Task, target: str) -> tuple[TargetModel, TargetReport]:
     if held_out.model is None:
         why = f"{len(rows)} observations, a model needs {FEWEST_OBSERVATIONS}: the curves apply"
     predicted = held_out.model if wins and held_out.model is not None else held_out.curves
-    error = log_cost - predicted
-    spread = fit_spread(rows, error)
-    calibration = calibrate_thinned(error / spread.spread(rows), task.level)
+    error = held_out.log_cost - predicted
+    spread = fit_spread(held_out.rows, error)
+    calibration = calibrate_thinned(error / spread.spread(held_out.rows), task.level)
     baseline = fit_baseline(task.curves, rows, target)
-    residual = _fit_residual(task, baseline, rows, log_cost, target) if wins else None
+    residual = _fit_residual(task, baseline, rows, log_cost) if wins else None
     report = _report(held_out, target, champion, why, predicted, task.level)
     metrics = {
         "within_15": float(
@@ -170,7 +172,7 @@ def _learn(task: _Task, target: str) -> tuple[TargetModel, TargetReport]:
         "within_15_curves": report.within_15_curves,
         "coverage": report.coverage[0].coverage,
         "mean_log_error": float(np.mean(np.abs(error))),
-        "mean_log_error_curves": float(np.mean(np.abs(log_cost - held_out.curves))),
+        "mean_log_error_curves": float(np.mean(np.abs(held_out.log_cost - held_out.curves))),
     }
     return TargetModel(baseline, residual, (), spread, calibration, champion, len(rows), metrics), report
 
@@ -180,18 +182,21 @@ def _hold_out(task: _Task, rows: TransferRows, log_cost: Floats, known: Any, tar
     fold = task.fold[known]
     curves, model, usual = (np.full(len(rows), np.nan) for _ in range(3))
     is_modelled = len(rows) >= FEWEST_OBSERVATIONS
+    is_judged = np.zeros(len(rows), bool)
+    is_judged[np.random.default_rng(task.seed).permutation(len(rows))[:_MOST_JUDGED]] = True
     for at, fold_curves in enumerate(task.curves_by_fold):
         mine = fold == at
         others = ~mine if (~mine).any() else mine
         if not mine.any():
             continue
         baseline = fit_baseline(fold_curves, rows.take(others), target)
-        judged = rows.take(mine)
-        curves[mine] = baseline.log_cost(judged)
+        curves[mine] = baseline.log_cost(rows.take(mine))
         if is_modelled:
-            booster = _fit_residual(task, baseline, rows.take(others), log_cost[others], target)
-            recent = recent_errors(judged, log_cost[mine] - curves[mine])
-            base = np.nan_to_num(curves[mine])
+            booster = _fit_residual(task, baseline, rows.take(others), log_cost[others], MOST_ROWS // 2)
+            # All transfers of a fold tell how the latest went; only those that are judged are predicted.
+            recent = recent_errors(rows.take(mine), log_cost[mine] - curves[mine])[is_judged[mine]]
+            mine &= is_judged
+            judged, base = rows.take(mine), np.nan_to_num(curves[mine])
             model[mine] = base + booster.predict(task.encoding.matrix(judged.with_numbers(recent=recent)))
             usual[mine] = base + booster.predict(task.encoding.matrix(judged))
     # A method that only one fold holds is judged by a curve that saw it: there is no other.
@@ -200,15 +205,18 @@ def _hold_out(task: _Task, rows: TransferRows, log_cost: Floats, known: Any, tar
         everything = fit_baseline(task.curves, rows, target).log_cost(rows.take(unknown))
         for column in (curves, model, usual):
             column[unknown] = everything
-    return HeldOut(rows, fold, log_cost, curves, *((model, usual) if is_modelled else (None, None)))
+    predicted = (model[is_judged], usual[is_judged]) if is_modelled else (None, None)
+    return HeldOut(rows.take(is_judged), fold[is_judged], log_cost[is_judged], curves[is_judged], *predicted)
 
 
-def _fit_residual(task: _Task, baseline: Baseline, rows: TransferRows, log_cost: Floats, target: str) -> Booster:
+def _fit_residual(
+    task: _Task, baseline: Baseline, rows: TransferRows, log_cost: Floats, most_rows: int = MOST_ROWS
+) -> Booster:
     usual = baseline.log_cost(rows)
     error = log_cost - usual
     rows = rows.with_numbers(recent=recent_errors(rows, error))
     strata, _ = sliced(rows, _RESIDUAL_STRATA)
-    chosen = sample_rows(strata, task.seed)
+    chosen = sample_rows(strata, task.seed, most_rows)
     chosen = chosen[np.isfinite(error[chosen])]
     return fit_booster(task.encoding.matrix(rows.take(chosen)), error[chosen], seed=task.seed)
 
