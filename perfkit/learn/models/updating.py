@@ -203,7 +203,8 @@ def _update_target(
 ) -> tuple[TargetModel, TargetUpdate]:
     log_cost, scale = log_target(rows, target), one.scale.spread(rows)
     # The latest transfers tell a model of a shift by themselves: without them it shows whether the model still holds.
-    drift = _drift(one, (log_cost - one.log_median(rows, model.encoding)) / scale, scale, rows)
+    as_usual = log_cost - one.log_median(rows, model.encoding)
+    drift = _drift(one, as_usual / scale, scale, rows)
     as_asked = _with_recent(one.baseline, rows, log_cost)
     standardised = (log_cost - one.log_median(as_asked, model.encoding)) / scale
     low, high = one.calibration.bounds()
@@ -212,18 +213,17 @@ def _update_target(
     since = max((shift.began for shift in drift.shifts if shift.stream == OVERALL), default=0)
     fresh = slice(min(since, len(rows) - _FEWEST), None)
     rows, log_cost = rows.take(np.arange(len(rows))[fresh]), log_cost[fresh]
-    levelled, levels = _levelled(one, rows, log_cost, log_cost - one.log_median(rows, model.encoding))
-    corrected, seen = _with_trees(model, levelled, rows, log_cost, seed)
-    curves, _ = _levelled(_curves_alone(one), rows, log_cost, log_cost - one.baseline.log_cost(rows))
+    levelled, levels = _levelled(one, rows, as_usual[fresh])
+    corrected, seen, left = _with_trees(model, levelled, rows, log_cost, seed)
+    curves, _ = _levelled(_curves_alone(one), rows, log_cost - one.baseline.log_cost(rows))
+    left_by_curves = log_cost - curves.log_median(rows, model.encoding)
     judged = slice(seen, None)
     degraded = one.champion == MODEL and _is_surely_better(
-        np.abs(log_cost - curves.log_median(rows, model.encoding))[judged],
-        np.abs(log_cost - _asked(corrected, model, rows, log_cost))[judged],
-        rows.group[judged],
+        np.abs(left_by_curves)[judged], np.abs(left)[judged], rows.group[judged]
     )
     if degraded:
-        corrected, seen = curves, 0
-    errors = (log_cost - _asked(corrected, model, rows, log_cost)) / corrected.scale.spread(rows)
+        corrected, seen, left = curves, 0, left_by_curves
+    errors = left / corrected.scale.spread(rows)
     followed = float(np.mean((follow_low <= standardised) & (standardised <= follow_high)))
     metrics = {**one.metrics, "coverage_following": followed, "updated_with": float(standardised.size)}
     corrected = dataclasses.replace(
@@ -271,18 +271,11 @@ def _with_recent(baseline: Baseline, rows: TransferRows, log_cost: Floats) -> Tr
     return rows.with_numbers(recent=recent_errors(rows, log_cost - baseline.log_cost(rows)))
 
 
-def _asked(one: TargetModel, model: CostModel, rows: TransferRows, log_cost: Floats) -> Floats:
-    """What the model would have said of each row, knowing how the latest ones before it went."""
-    return one.log_median(_with_recent(one.baseline, rows, log_cost), model.encoding)
-
-
 def _curves_alone(one: TargetModel) -> TargetModel:
     return dataclasses.replace(one, residual=None, corrections=(), champion=CURVES)
 
 
-def _levelled(
-    one: TargetModel, rows: TransferRows, log_cost: Floats, errors: Floats
-) -> tuple[TargetModel, dict[tuple[str, ...], float]]:
+def _levelled(one: TargetModel, rows: TransferRows, errors: Floats) -> tuple[TargetModel, dict[tuple[str, ...], float]]:
     """The model with the cost of each method multiplied by what is surely off; monotone in size as before."""
     position, keys = rows.combined(_KEY)
     adjustments, levels = dict(one.baseline.adjustments), dict[tuple[str, ...], float]()
@@ -309,23 +302,27 @@ def _levelled(
 
 def _with_trees(
     model: CostModel, one: TargetModel, rows: TransferRows, log_cost: Floats, seed: int
-) -> tuple[TargetModel, int]:
-    """The model with another layer of trees where it pays on the newest rows, and how many rows it has seen then."""
+) -> tuple[TargetModel, int, Floats]:
+    """The model with another layer of trees where it pays on the newest rows.
+
+    Also how many rows it has seen then, and by how much it is off at each row, knowing how the ones before it went.
+    """
     count = len(rows)
-    if one.champion != MODEL or count < _FEWEST_FOR_TREES or len(one.corrections) >= MOST_CORRECTIONS:
-        return one, 0
     asked = _with_recent(one.baseline, rows, log_cost)
-    left, matrix = log_cost - one.log_median(asked, model.encoding), model.encoding.matrix(asked)
+    left = log_cost - one.log_median(asked, model.encoding)
+    if one.champion != MODEL or count < _FEWEST_FOR_TREES or len(one.corrections) >= MOST_CORRECTIONS:
+        return one, 0, left
+    matrix = model.encoding.matrix(asked)
     cut = int(_TRAINING_SHARE * count)
     chosen = np.arange(cut) if cut <= _MOST_ROWS else np.linspace(0, cut - 1, _MOST_ROWS).astype(np.int64)
     layer: Booster = fit_booster(matrix[chosen], left[chosen], seed=seed, trees=_TREES, learning_rate=_LEARNING_RATE)
-    newest = left[cut:]
-    after = newest - layer.predict(matrix[cut:])
-    is_worth_it = np.abs(newest).mean() - np.abs(after).mean() > _LEAST_GAIN * np.abs(newest).mean()
-    blocks = np.arange(newest.size) * 12 // newest.size
-    if not (is_worth_it and _is_surely_better(np.abs(after), np.abs(newest), blocks)):
-        return one, 0
-    return dataclasses.replace(one, corrections=(*one.corrections, layer)), cut
+    after = left - layer.predict(matrix)
+    gain = np.abs(left[cut:]) - np.abs(after[cut:])
+    is_worth_it = gain.mean() > _LEAST_GAIN * np.abs(left[cut:]).mean()
+    blocks = np.arange(gain.size) * 12 // gain.size
+    if not (is_worth_it and _is_surely_better(np.abs(after[cut:]), np.abs(left[cut:]), blocks)):
+        return one, 0, left
+    return dataclasses.replace(one, corrections=(*one.corrections, layer)), cut, after
 
 
 def _is_surely_better(errors: Floats, others: Floats, cluster: npt.NDArray[Any]) -> bool:
