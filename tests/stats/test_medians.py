@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from perfkit.stats.medians import smooth_median
+from perfkit.stats.medians import group_medians, smooth_median
 
 
 def test_symmetric_values_give_their_centre():
@@ -34,3 +36,13 @@ def test_a_stall_among_nine_moves_it_less_than_a_tenth_of_what_it_moves_the_mean
 def test_has_less_variance_than_the_middle_value():
     samples = np.random.default_rng(5).normal(size=(4000, 9))
     assert smooth_median(samples, axis=1).var() < 0.92 * np.median(samples, axis=1).var()
+
+
+@given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 70_000)), max_size=60))
+def test_medians_of_groups_are_those_of_numpy(pairs: list[tuple[float, int]]) -> None:
+    values, group = np.array([value for value, _ in pairs]), np.array([name for _, name in pairs], int)
+    found = group_medians(values, group)
+    assert found.size == (max(group) + 1 if pairs else 0)
+    for name in range(found.size) if found.size < 100 else np.unique(group):
+        mine = values[group == name]
+        assert np.isnan(found[name]) if not mine.size else found[name] == pytest.approx(np.median(mine))
