@@ -19,6 +19,7 @@ from perfkit.engine.costs import Cost, cost_at
 from perfkit.errors import ConfigError, InputError, ModelError, UnknownNameError
 from perfkit.learn.models import CostModel, rows_of
 from perfkit.learn.models.storing import BOOSTERS, PLAIN, load_model
+from perfkit.units import format_bytes
 from perfkit.workflows.learning.versions import MODELS, current_version, version_path
 from perfkit.workflows.prediction import QUANTITIES, CostPrediction, CostPredictions, Origin, PredictedCosts
 from perfkit.workflows.prediction_rows import conditions_of, conditions_of_frame, for_every_method, is_frame
@@ -311,15 +312,19 @@ def _throughput(asked: Conditions, latency: PredictedCosts) -> PredictedCosts:
 
 
 def _beyond(asked: Conditions, model: CostModel) -> tuple[str, ...]:
-    """Warnings about sizes beyond every one that the model was trained on."""
-    from perfkit.units import format_bytes
-
+    """Warnings about sizes and loads beyond every one that the model was trained on."""
     if not model.seen:
         return ()
     largest = max(one.max_bytes for one in model.seen)
-    if asked["payload_bytes"].max(initial=0) <= largest:
-        return ()
-    return (f"payloads beyond {format_bytes(largest)} are larger than any that the model was trained on",)
+    heaviest = max(one.max_in_flight for one in model.seen)
+    warnings = []
+    if asked["payload_bytes"].max(initial=0) > largest:
+        warnings.append(
+            f"payloads beyond {format_bytes(largest)} are larger than any that the model was trained on: guesses"
+        )
+    if asked["in_flight"].max(initial=0) > heaviest:
+        warnings.append(f"the model was trained on at most {heaviest:g} sends under way at once: more is a guess")
+    return tuple(warnings)
 
 
 def _cheapest_first(predicted: CostPredictions, asked: Mapping[str, npt.NDArray[Any]]) -> CostPredictions:

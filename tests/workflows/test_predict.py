@@ -102,6 +102,15 @@ def test_without_a_method_every_known_one_is_predicted_cheapest_first(model: Cos
     assert isinstance(predict("1KiB", model=model), CostPredictions)
 
 
+@pytest.mark.parametrize(("payload_bytes", "in_flight"), [(2**28, 1), (2**20, 64)])
+def test_sizes_and_loads_beyond_every_one_seen_are_said_to_be_guesses(
+    model: CostModel, payload_bytes: int, in_flight: int
+) -> None:
+    usual = predict(2**20, method="uds", model=model).warnings
+    (added,) = set(predict(payload_bytes, method="uds", in_flight=in_flight, model=model).warnings) - set(usual)
+    assert "guess" in added
+
+
 def test_a_batch_says_what_single_predictions_say(model: CostModel) -> None:
     sizes, methods = [1024, 2**20, 5_000_000], ["uds", "shm_pool", "uds"]
     frame = pl.DataFrame({"payload_bytes": sizes, "method": methods, "in_flight": [1, 4, 2], "hour": [None, 3.5, 23]})
