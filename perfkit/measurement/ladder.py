@@ -16,6 +16,7 @@ from perfkit.measurement.launch import Failure, Launch, start_launch
 from perfkit.measurement.scenarios import Scenario
 from perfkit.measurement.sweep import Progress
 from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
+from perfkit.transfer.platform import headroom
 
 __all__ = ["LadderOutcome", "LadderPlan", "plan_ladder", "run_ladder"]
 
@@ -192,6 +193,7 @@ class _Climb:
             "launch": number,
             "round": round_,
             "wire_bytes": scenario.payload_bytes,
+            "available_bytes": headroom().left_bytes,  # once per load, after it
         }
         self.rows += [
             {**shared, "sequence": sequence, "observed_at": ended_us, "latency_ns": latency_ns}

@@ -71,7 +71,6 @@ class _Rows:
         self._rows: list[dict[str, object]] = []
 
     def add(self, scenario: Scenario, launch: int, round_: int, batch: Batch) -> None:
-        left = headroom()  # once per batch, after it
         shared = {
             **_DEFAULTS,
             **dataclasses.asdict(scenario),
@@ -83,7 +82,7 @@ class _Rows:
             "round": round_,
             "pool": "default",
             "ok": True,
-            "available_bytes": left.available_bytes + left.reserve_bytes,
+            "available_bytes": headroom().left_bytes,  # once per batch, after it
             **dataclasses.asdict(batch),
         }
         self._rows += [

@@ -51,11 +51,13 @@ class Headroom:
         available_bytes: what is left after the reserve, 0 or more.
         limit_source: what sets the bound: ``MemAvailable``, or the folder of the cgroup whose limit is tightest.
         reserve_bytes: kept back for everything else that runs under the same bound.
+        left_bytes: what is left, the reserve included.
     """
 
     available_bytes: int
     limit_source: str
     reserve_bytes: int
+    left_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def headroom(root: str = "/") -> Headroom:
         if folder_left_bytes < left_bytes:
             total_bytes, left_bytes, source = limit_bytes, folder_left_bytes, folder
     reserve_bytes = max(round(total_bytes * _RESERVE_SHARE), _LEAST_RESERVE_BYTES)
-    return Headroom(max(left_bytes - reserve_bytes, 0), source, reserve_bytes)
+    return Headroom(max(left_bytes - reserve_bytes, 0), source, reserve_bytes, max(left_bytes, 0))
 
 
 @functools.lru_cache(maxsize=2)

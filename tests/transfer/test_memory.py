@@ -81,7 +81,8 @@ def test_unsealed_memory_is_refused(tmp_path):
 
 def test_no_room_is_said_before_anything_is_reserved(monkeypatch):
     """Beyond the headroom there is an error that names the limit, not a SIGKILL of the cgroup."""
-    monkeypatch.setattr(memory, "headroom", lambda: Headroom(5 * 2**20, "memory cgroup /service", 64 * 2**20))
+    room = Headroom(5 * 2**20, "memory cgroup /service", 64 * 2**20, 69 * 2**20)
+    monkeypatch.setattr(memory, "headroom", lambda: room)
     with pytest.raises(NoRoomError, match=r"10MiB .* 5MiB available \(memory cgroup /service, 64MiB kept in reserve"):
         Region(10 * 2**20)
 

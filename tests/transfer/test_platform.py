@@ -87,6 +87,13 @@ def test_page_cache_that_the_kernel_can_drop_is_room(host: Host) -> None:
     assert headroom(str(host.root)).available_bytes == (24 + 700 - 64) * MIB
 
 
+def test_memory_within_the_reserve_is_left_but_may_not_be_reserved(host: Host) -> None:
+    host.in_cgroup("0::/pod\n", V2_MOUNT)
+    host.v2_group("/pod", str(1 * GIB), 1000 * MIB)
+    found = headroom(str(host.root))
+    assert (found.available_bytes, found.left_bytes) == (0, 24 * MIB)
+
+
 def test_a_full_cgroup_leaves_nothing_rather_than_less(host: Host) -> None:
     host.in_cgroup("0::/pod\n", V2_MOUNT)
     host.v2_group("/pod", str(256 * MIB), 255 * MIB)

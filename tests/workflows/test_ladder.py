@@ -53,6 +53,7 @@ def test_a_ladder_is_read_back_from_the_lake_and_passed_over_by_latest(measured:
     folder, result = measured
     lake = perfkit.open_lake(folder)
     assert ladder_of(lake, result.run_id[:-2]) == result
+    assert lake.transfers.available_bytes.min().to_pyarrow().as_py() > 0
     [record] = lake.runs.to_pyarrow().to_pylist()
     assert record["preset"] == "ladder"
     assert json.loads(record["parameters"])["concurrency"] == list(LEVELS)
