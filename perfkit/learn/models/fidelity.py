@@ -17,12 +17,11 @@ from perfkit.engine.lines import line_of
 from perfkit.tables import ResultTable, plural
 from perfkit.units import format_bytes
 
-__all__ = ["CELLS_PER_DOUBLING", "FAITHFUL_SHARE", "Fidelity", "Judged", "judge_fidelity"]
+__all__ = ["FAITHFUL_SHARE", "Fidelity", "Judged", "judge_fidelity", "lattice"]
 
 Floats = npt.NDArray[np.float64]
 
-CELLS_PER_DOUBLING = 3
-"""Sizes at which curves and model are compared."""
+_CELLS_PER_DOUBLING = 3
 FAITHFUL_SHARE = 0.95
 """Share of the cells that must lie within 15 % of the model, or the curves are something else than the model."""
 
@@ -141,6 +140,19 @@ class Fidelity:
         return self.to_table().to_text()
 
 
+def lattice(low: float, high: float) -> Floats:
+    """Sizes between two others at which curves and model are compared: the same whatever the ends, never empty.
+
+    >>> lattice(1024, 2100).round()
+    array([1149., 1448., 1825.])
+    """
+    first = math.ceil(_CELLS_PER_DOUBLING * math.log2(low) - 0.5)
+    last = math.floor(_CELLS_PER_DOUBLING * math.log2(high) - 0.5)
+    if last < first:
+        return np.array([math.sqrt(low * high)])
+    return np.asarray(2 ** ((np.arange(first, last + 1) + 0.5) / _CELLS_PER_DOUBLING))
+
+
 def judge_fidelity(judged: Sequence[Judged], curves: CurveSet) -> Fidelity:
     """Compare curves with what a model says.
 
@@ -192,13 +204,16 @@ def _choices(judged: Sequence[Judged], costs: Sequence[Floats]) -> tuple[npt.NDA
         if one.target == "latency_ns":
             rivals.setdefault((one.target, one.context, one.state), []).append(index)
     for members in rivals.values():
-        sizes = judged[members[0]].sizes
-        alike = [index for index in members if np.array_equal(judged[index].sizes, sizes)]
-        if len(alike) > 1:
-            by_model = np.stack([judged[index].medians for index in alike])
-            taken = np.stack([costs[index] for index in alike]).argmin(axis=0)
-            same.append(taken == by_model.argmin(axis=0))
-            losses.append(by_model[taken, np.arange(taken.size)] / by_model.min(axis=0) - 1)
+        sizes = np.unique(np.concatenate([judged[index].sizes for index in members]))
+        # Methods were seen over sizes of their own: each is compared where it was.
+        by_model, by_curves = (np.full((len(members), sizes.size), np.inf) for _ in range(2))
+        for at, index in enumerate(members):
+            columns = np.searchsorted(sizes, judged[index].sizes)
+            by_model[at, columns], by_curves[at, columns] = judged[index].medians, costs[index]
+        is_choice = np.isfinite(by_model).sum(axis=0) > 1
+        by_model, taken = by_model[:, is_choice], by_curves[:, is_choice].argmin(axis=0)
+        same.append(taken == by_model.argmin(axis=0))
+        losses.append(by_model[taken, np.arange(taken.size)] / by_model.min(axis=0) - 1)
     return (np.concatenate(same), np.concatenate(losses)) if same else (np.empty(0, bool), np.empty(0))
 
 

@@ -15,6 +15,7 @@ from perfkit.config.curves import CurveSet
 from perfkit.errors import InputError
 from perfkit.learn.models.baseline import Baseline, fit_baseline, log_target
 from perfkit.learn.models.boosting import MOST_ROWS, Booster, fit_booster, sample_rows
+from perfkit.learn.models.doubt import median_doubt
 from perfkit.learn.models.encoding import Encoding, encoding_of
 from perfkit.learn.models.features import TEXTS, TransferRows, read_rows
 from perfkit.learn.models.intervals import calibrate_thinned, fit_spread, sliced
@@ -174,6 +175,8 @@ def _learn(task: _Task, target: str) -> tuple[TargetModel, TargetReport]:
         "mean_log_error": float(np.mean(np.abs(error))),
         "mean_log_error_curves": float(np.mean(np.abs(held_out.log_cost - held_out.curves))),
     }
+    if wins and held_out.model_as_usual is not None:
+        metrics |= median_doubt(held_out, held_out.model_as_usual)
     return TargetModel(baseline, residual, (), spread, calibration, champion, len(rows), metrics), report
 
 

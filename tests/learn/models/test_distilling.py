@@ -62,10 +62,11 @@ class Stub:
     memory_seen: tuple[float, float] | None = None
     champion: str = "model"
     names: tuple[str, ...] = ("latency_ns",)
+    metrics: dict = dataclasses.field(default_factory=dict)
 
     @property
     def targets(self):
-        return {name: types.SimpleNamespace(champion=self.champion) for name in self.names}
+        return {name: types.SimpleNamespace(champion=self.champion, metrics=self.metrics) for name in self.names}
 
     def median(self, payload_bytes, *, target, **conditions):
         return self.truth(np.asarray(payload_bytes, float), target=target, **conditions)
@@ -187,6 +188,18 @@ def test_where_the_model_agrees_with_the_curves_these_stay() -> None:
     assert distilled.fidelity.worst_error < 1e-9
 
 
+def test_intervals_say_how_far_the_model_may_be_off() -> None:
+    doubt = {"median_doubt": 0.05, "median_doubt/uds/1 in flight": 0.15}
+    before = fitted()
+    after = distil(Stub(truth, SEEN, metrics=doubt), before).curves
+    for method, sd in (("uds", 0.15), ("grpc", 0.05)):
+        found = method_cost(after, method, Context(), 10**6)
+        assert math.log(found.high / found.value) == pytest.approx(1.96 * sd, rel=0.1)
+        assert math.log(found.value / found.low) == pytest.approx(1.96 * sd, rel=0.1)
+    silent = method_cost(distil(Stub(truth, SEEN), before).curves, "grpc", Context(), 10**6)
+    assert silent.high / silent.value == pytest.approx(1 + math.hypot(0.05, TOLERANCE), rel=0.01)
+
+
 @pytest.mark.parametrize(
     "model",
     [Stub(truth, SEEN, champion="curves"), Stub(truth, ()), Stub(truth, (seen("carrier pigeon"),))],
@@ -225,14 +238,14 @@ def test_outside_the_sizes_that_were_seen_the_curve_goes_on_in_proportion() -> N
         assert method_cost(after, method, Context(), HIGH).measured
 
 
-def test_loads_and_signallings_that_nobody_saw_keep_their_curves() -> None:
+def test_loads_that_were_seen_get_curves_and_what_nobody_saw_keeps_its_own() -> None:
     before = fitted(loads=(1, 4, 16))
     contexts = (*(seen(method, max_in_flight=5.0) for method in LINES), seen("shm_pool", signalling="grpc"))
     after = distil(Stub(truth, contexts), before).curves
     new = {(key.method, key.signalling, key.in_flight) for key in after.curves if key not in before.curves}
     assert new == {
-        *itertools.product(("uds", "grpc"), "*", (1, 4)),
-        *itertools.product(("shm_pool",), ("uds",), (1, 4)),
+        *itertools.product(("uds", "grpc"), "*", (1, 2, 4)),
+        *itertools.product(("shm_pool",), ("uds",), (1, 2, 4)),
         ("shm_pool", "grpc", 1),
     }
 
