@@ -5,12 +5,13 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz lint format notebooks cli-reference files-reference tutorial reference-table scoreboard sample clean
+.PHONY: help setup run test coverage chaos fuzz lint format notebooks cli-reference files-reference tutorial reference-table scoreboard sample clean
 
 help:
 	@echo "make setup            create .venv and install perfkit with everything"
 	@echo "make run              measure this machine, publish thresholds.toml, write the report"
-	@echo "make test             formatting, lint, types, layers, tests with coverage, notebooks"
+	@echo "make test             formatting, lint, types, layers, tests, notebooks"
+	@echo "make coverage         the tests again, and which lines and branches no test takes (twice the time)"
 	@echo "make chaos            kill writers and drainers 200 times, clients and servers 1000 times, and count"
 	@echo "make fuzz             send a million broken and hostile frames, count what comes of it"
 	@echo "make notebooks        run every notebook with its default parameters, in copies of their own"
@@ -44,8 +45,14 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint  # two at a time: most tests wait for other processes
-	PERFKIT_SCREENSHOTS=build/screenshots $(BIN)/pytest --cov --cov-report=term:skip-covered --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two at a time: most tests wait for other processes. All tests of a file in one process: they share what they measured.
+PYTEST := PERFKIT_SCREENSHOTS=build/screenshots $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test: lint
+	$(PYTEST)
+
+coverage: setup  # apart from 'make test': a tracer doubles the processor time and fails nothing
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 chaos: setup
 	$(BIN)/python tests/chaos/harness.py --rounds 200

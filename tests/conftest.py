@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
@@ -16,6 +17,10 @@ from perfkit.config.curves import CodecEntry, CostCurve, CurveKey, CurveSet, Evi
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts into the background with SIGINT ignored, and so would every process of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+for _library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    # Before NumPy and scikit-learn are loaded: threads of theirs that spin for work hold up the other tests.
+    os.environ.setdefault(_library, "1")
 
 LINES = {"uds": (10_000, 0.3), "shm_pool": (40_000, 0.1), "grpc": (500_000, 2.0)}
 
