@@ -17,10 +17,11 @@ __all__ = ["learn_command"]
 @click.command("learn", short_help="Train a cost model on what the lake keeps.")
 @lake_option
 @click.option("--models", default="data/models", show_default=True, help="Where versions of the model are kept.")
+@click.option("--host", default="this", show_default=True, help="Whose transfers: this, any, or a run's.")
 @settings_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of everything random.")
 @click.option("--dry-run", is_flag=True, help="Train and compare, but keep nothing.")
-@click.option("--publish", is_flag=True, help="Distil what was kept into thresholds.toml, through the gate.")
+@click.option("--publish", is_flag=True, help="Distil the model in force into thresholds.toml, through the gate.")
 @click.option("--history", "show_history", is_flag=True, help="List the versions.")
 @click.option("--rollback", is_flag=True, help="Put the version before this one back into force.")
 @click.option("--version", type=click.IntRange(min=1), help="With --rollback: the version to go back to.")
@@ -32,6 +33,7 @@ def learn_command(
     context: click.Context,
     lake: str,
     models: str,
+    host: str,
     settings: Path,
     seed: int,
     dry_run: bool,
@@ -45,9 +47,11 @@ def learn_command(
 ) -> None:
     """Train a cost model on measurements and traffic, for `perfkit predict`.
 
-    It comes into force only if it is better than the one that is, on newest
-    observations that neither saw. With fewer than 1000 observations the curves
-    apply. Exit code 1 when --publish is refused by the gate.
+    It comes into force only if it is surely better than the one that is, on
+    newest observations that neither saw, or no worse where that one fell back
+    or knows fewer contexts. With fewer than 1000 observations the curves apply.
+    Exit code 1 when --publish is refused by the gate, or has nothing to distil
+    onto.
     """
     _refuse_together(
         {"--history": show_history, "--rollback": rollback, "--watch": watches, "--dry-run": dry_run},
@@ -72,6 +76,7 @@ def learn_command(
         found = watch(
             lake,
             models,
+            host=host,
             every_s=every_s,
             publish=publish,
             thresholds=thresholds,
@@ -87,6 +92,7 @@ def learn_command(
         result = learn_models(
             lake,
             models,
+            host=host,
             settings=chosen,
             thresholds=thresholds,
             seed=seed,
@@ -95,7 +101,7 @@ def learn_command(
             progress=progress,
         )
     show(result, as_json=as_json)
-    context.exit(1 if result.published is not None and result.published.refused else 0)
+    context.exit(1 if result.is_unpublished else 0)
 
 
 def _refuse_together(exclusive: dict[str, bool], publishing: dict[str, bool]) -> None:

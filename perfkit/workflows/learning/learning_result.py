@@ -31,7 +31,9 @@ class LearnResult:
         n_held_out: newest observations on which it was compared with the model in force; 0 without a comparison.
         error_new: mean absolute log error of latency on them; None without a comparison.
         error_in_force: likewise of the model in force.
-        published: what publishing did; None where it was not asked for, or nothing was kept.
+        p_value: of the test that the new model's errors are smaller; None without a comparison.
+        published: what publishing did; None where it was not asked for, or there is nothing to publish.
+        is_unpublished: publishing was asked for, and refused or impossible.
         warnings: what weakens the evidence, each with the next step to take.
     """
 
@@ -43,7 +45,9 @@ class LearnResult:
     n_held_out: int = 0
     error_new: float | None = None
     error_in_force: float | None = None
+    p_value: float | None = None
     published: PublishResult | None = None
+    is_unpublished: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -57,19 +61,18 @@ class LearnResult:
         table = None if self.model is None else self.model.to_table()
         notes += [] if table is None else table.notes
         notes += [f"! {warning}" for warning in self.warnings if f"! {warning}" not in notes]
-        notes += [] if self.published is None else str(self.published).splitlines()
-        lines = tuple(
-            line for note in notes for line in (textwrap.wrap(note, _WIDTH) if len(note) > _WIDTH else (note,))
-        )
+        wrapped = [line for note in notes for line in (textwrap.wrap(note, _WIDTH) if len(note) > _WIDTH else (note,))]
+        lines = (*wrapped, *(() if self.published is None else str(self.published).splitlines()))
         if table is None:
             return ResultTable("Cost model", (), (), lines)
         return dataclasses.replace(table, notes=lines)
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
-        fields = ("verdict", "reason", "version", "n", "n_held_out", "error_new", "error_in_force")
+        fields = ("verdict", "reason", "version", "n", "n_held_out", "error_new", "error_in_force", "p_value")
         return {
             **{name: getattr(self, name) for name in fields},
+            "is_unpublished": self.is_unpublished,
             "model": None if self.model is None else self.model.to_plain(),
             "published": None if self.published is None else self.published.to_plain(),
             "warnings": list(self.warnings),

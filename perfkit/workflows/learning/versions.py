@@ -16,6 +16,7 @@ from perfkit.config.publication import locked
 from perfkit.errors import FileError, InputError, ModelError, UnknownNameError
 from perfkit.learn.models.storing import load_model, read_plain, save_model
 from perfkit.workflows.learning.history import ModelHistory, ModelVersion, Standing
+from perfkit.workflows.learning.learned import FILE, Learned, read_learned
 
 if TYPE_CHECKING:
     from perfkit.learn.models.model import CostModel
@@ -25,6 +26,7 @@ __all__ = [
     "current_version",
     "fall_back",
     "keep_version",
+    "learned_from",
     "list_versions",
     "load_current",
     "load_version",
@@ -39,22 +41,37 @@ _CURRENT = "current.json"
 _NAME = re.compile(r"v(\d{4,})")
 
 
-def keep_version(model: CostModel, folder: str | Path = MODELS) -> Standing:
+def keep_version(
+    model: CostModel,
+    folder: str | Path = MODELS,
+    *,
+    learned: Learned | None = None,
+    fallen: str = "",
+    instead_of: Standing | None = None,
+) -> Standing:
     """Store a model as the newest version and put it into force. Of old versions the last 20 are kept.
 
     Args:
         model: what was trained or updated.
         folder: where versions are kept; made when missing.
+        learned: which rows of the lake it has learned from.
+        fallen: why the published curves apply instead of it; empty where it is to be in force itself.
+        instead_of: what has to be in force still; None for whatever is.
 
     Raises:
-        FileError: the folder cannot be written to; what was in force stays in force.
+        FileError: the folder cannot be written to, or something else is in force; what is stays in force.
     """
     folder = Path(folder)
     _make(folder)
     with locked(folder):
+        if instead_of is not None and current_version(folder) != instead_of:
+            raise FileError(f"{folder}: another version was put into force meanwhile, and stays; learn again from it")
         version = max(_numbers(folder), default=0) + 1
-        save_model(model, version_path(folder, version))
-        standing = Standing(version, "model", "", _now())
+        path = version_path(folder, version)
+        save_model(model, path)
+        if learned is not None:
+            _write_learned(path, learned)
+        standing = Standing(version, "curves" if fallen else "model", fallen, _now())
         _replace_current(folder, standing)
         _remove_old(folder, in_force=version)
     return standing
@@ -102,6 +119,20 @@ def load_version(folder: str | Path, version: int) -> CostModel:
     """
     _refuse_unknown(Path(folder), version)
     return load_model(version_path(folder, version))
+
+
+def learned_from(folder: str | Path, version: int, model: CostModel) -> Learned:
+    """Which rows of the lake a version has learned from.
+
+    Args:
+        folder: where versions are kept.
+        version: its number.
+        model: what `load_version` gave of it.
+
+    Raises:
+        ModelError: its record is damaged.
+    """
+    return read_learned(version_path(folder, version), model.provenance.last_observed_at)
 
 
 def list_versions(folder: str | Path = MODELS) -> ModelHistory:
@@ -244,6 +275,17 @@ def _replace_current(folder: Path, standing: Standing) -> None:
             os.close(descriptor)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror}; what was in force stays in force") from error
+
+
+def _write_learned(path: Path, learned: Learned) -> None:
+    try:
+        with (path / FILE).open("x") as file:
+            json.dump(learned.to_plain(), file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise FileError(f"{path / FILE} cannot be written: {error.strerror}; what was in force stays") from error
 
 
 def _now() -> str:

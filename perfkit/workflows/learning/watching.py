@@ -14,7 +14,9 @@ from types import FrameType
 from typing import Any
 
 from perfkit.errors import InputError
-from perfkit.workflows.learning.continual import RefreshResult, refresh
+from perfkit.workflows.learning.continual import refresh
+from perfkit.workflows.learning.evidence import THIS_HOST
+from perfkit.workflows.learning.refreshed import NO_MODEL, RefreshResult
 from perfkit.workflows.learning.versions import MODELS
 
 __all__ = ["Round", "WatchResult", "watch"]
@@ -55,7 +57,8 @@ class Round:
         version = "no version" if one.version is None else f"version {one.version}"
         drifted = f", errors moved: {', '.join(one.update.drifted)}" if one.update and one.update.drifted else ""
         refused = ", publication refused" if one.published is not None and one.published.refused else ""
-        return f"{begin}{one.verdict}, {one.n} new observations, {version}{drifted}{refused}"
+        why = f": {one.warnings[0]}" if one.verdict == NO_MODEL and one.warnings else ""
+        return f"{begin}{one.verdict}, {one.n} new observations, {version}{drifted}{refused}{why}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ def watch(
     lake: str | Path = "data/lake",
     models: str | Path = MODELS,
     *,
+    host: str = THIS_HOST,
     every_s: float = 60.0,
     publish: bool = False,
     thresholds: str | Path = "thresholds.toml",
@@ -98,7 +102,7 @@ def watch(
     A round that fails is told and counted; the pause after it doubles with every failure in a row, up to an hour.
 
     Args:
-        lake, models, publish, thresholds, settings, seed: as for `refresh`.
+        lake, models, host, publish, thresholds, settings, seed: as for `refresh`.
         every_s: pause between rounds in seconds, above 0.
         progress: called after each round; `str` of what it gets is a line for a log.
         stop: ends the loop when set, also during a pause. A round under way is finished.
@@ -109,6 +113,7 @@ def watch(
     if isinstance(every_s, bool) or not isinstance(every_s, int | float) or not 0 < every_s < math.inf:
         raise InputError(f"every_s == {every_s!r}, must be above 0, for example 60")
     ended = stop or threading.Event()
+    how: dict[str, Any] = {"publish": publish, "thresholds": thresholds, "settings": settings, "seed": seed}
     number = failed = in_a_row = 0
     last: Round | None = None
     with _ending_on_signals(ended):
@@ -116,7 +121,7 @@ def watch(
             number += 1
             result, error = None, ""
             try:
-                result = refresh(lake, models, publish=publish, thresholds=thresholds, settings=settings, seed=seed)
+                result = refresh(lake, models, host=host, **how)
                 in_a_row = 0
             except Exception as problem:  # noqa: BLE001 - a loop that ends at a full disk learns nothing the next day
                 error, failed, in_a_row = f"{type(problem).__name__}: {problem}", failed + 1, in_a_row + 1

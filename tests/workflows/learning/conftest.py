@@ -1,37 +1,107 @@
-"""A small world whose truth is known, and models of it."""
+"""A small world whose truth is known, models of it, and a lake that it is recorded in."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from perfkit.learn.models import CostModel, train
+from perfkit.config.curves import CurveSet
+from perfkit.lake import open_lake
+from perfkit.learn.models import CostModel, train, training
+from perfkit.workflows.learning import contest, continual, from_lake
 
 METHODS = {"uds": (30e3, 0.30), "shm_pool": (60e3, 0.05)}
-
-
-def observe(count: int = 60, *, seed: int = 0, noise: float = 0.1, busy: float = 1.0) -> dict[str, Any]:
-    """Measurements of two methods in four launches; `busy` slows transfers of which 4 are under way."""
-    rng = np.random.default_rng(seed)
-    method = np.array(list(METHODS))[np.arange(count) % 2]
-    sizes = 2.0 ** rng.integers(10, 24, count)
-    in_flight = np.where(rng.random(count) < 0.5, 1, 4)
-    fixed, per_byte = np.array([METHODS[name] for name in method]).T
-    latency = (fixed + per_byte * sizes) * np.where(in_flight == 4, busy, 1.0) * np.exp(rng.normal(0, noise, count))
-    return {
-        "method": method,
-        "payload_bytes": sizes.astype(np.int64),
-        "wire_bytes": sizes.astype(np.int64),
-        "in_flight": in_flight,
-        "launch": np.arange(count) * 4 // count,
-        "round": np.arange(count) * 12 // count % 3,
-        "latency_ns": latency.astype(np.int64),
-    }
+START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+FEWEST = 60
 
 
 @pytest.fixture(scope="session")
-def small_model() -> CostModel:
+def curves(make_curves: Callable[..., CurveSet]) -> CurveSet:
+    """What both methods cost; to fit them takes longer than everything else here."""
+    return make_curves(METHODS)
+
+
+@pytest.fixture(scope="session")
+def small_model(curves: CurveSet) -> CostModel:
     """Of too few observations for more than curves: quick to train and to store."""
-    return train(observe())
+    return train(traffic(60), curves=curves)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, curves: CurveSet) -> None:
+    """Models are tiny: 60 observations make one here, which has curves alone, and no curve is fitted."""
+
+    def train_quickly(table: pa.Table, **options: Any) -> CostModel:
+        return train(table, **{**options, "curves": options["curves"] or curves})
+
+    monkeypatch.setattr(contest, "train", train_quickly)
+    monkeypatch.setattr(contest, "_FEWEST_HELD_OUT", 20)
+    for module in (contest, from_lake, continual):
+        monkeypatch.setattr(module, "FEWEST_OBSERVATIONS", FEWEST)
+
+
+@pytest.fixture
+def with_trees(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 observations are enough for trees, and for a contest."""
+    for module in (training, contest, from_lake, continual):
+        monkeypatch.setattr(module, "FEWEST_OBSERVATIONS", 300)
+
+
+def traffic(
+    n: int,
+    *,
+    begins: int = 0,
+    slower: float = 1.0,
+    table: float = 1.0,
+    methods: tuple[str, ...] = tuple(METHODS),
+    noise: float = 0.1,
+    **columns: Any,
+) -> pa.Table:
+    """A service's transfers, one a second; every other one a table, which costs `table` times as much."""
+    rng = np.random.default_rng((n, begins + 1_000_000))
+    method = np.array(methods)[np.arange(n) % len(methods)]
+    kind = np.array(["tensor", "table"])[np.arange(n) // len(methods) % 2]
+    size = np.exp2(rng.uniform(10, 22, n)).astype(np.int64)
+    fixed, per_byte = np.array([METHODS[name] for name in method]).T
+    cost = (fixed + per_byte * size) * np.where(kind == "table", table, 1.0) * slower * rng.lognormal(0, noise, n)
+    return pa.table({
+        "source": ["service"] * n, "stage": ["whole"] * n, "method": method, "kind": kind, "payload_bytes": size,
+        "wire_bytes": size, "latency_ns": cost.astype(np.int64),
+        "observed_at": [START + datetime.timedelta(seconds=begins + at) for at in range(n)],
+        **{name: np.full(n, value) if np.ndim(value) == 0 else value for name, value in columns.items()},
+    })  # fmt: skip
+
+
+@dataclasses.dataclass
+class Recorder:
+    """A service that records into a lake through a slot of its journal: its rows are numbered."""
+
+    lake: Path
+    producer: str = "slot-000"
+    epoch: int = 1
+    written: int = 0
+
+    def __call__(self, n: int, **options: Any) -> None:
+        numbers = np.arange(self.written + 1, self.written + n + 1)
+        self.written += n
+        table = traffic(n, producer=self.producer, epoch=self.epoch, producer_sequence=numbers, **options)
+        open_lake(self.lake).append_transfers(table)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Recorder:
+    """Record traffic into the test's lake."""
+    return Recorder(tmp_path / "lake")
+
+
+@pytest.fixture(name="traffic", scope="session")
+def _traffic() -> Callable[..., pa.Table]:
+    """Transfers in memory."""
+    return traffic

@@ -2,102 +2,164 @@
 
 from __future__ import annotations
 
-import datetime
+import os
+import signal
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
-from perfkit.lake import open_lake
-from perfkit.learn.models import train
+from perfkit.learn.models import CostModel
 from perfkit.workflows.events import list_events
+from perfkit.workflows.learning import versions
 from perfkit.workflows.learning.continual import refresh
-from perfkit.workflows.learning.versions import current_version, keep_version, load_current
+from perfkit.workflows.learning.versions import current_version, load_current
+from perfkit.workflows.learning.watching import Round, watch
 
-START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
-KINDS = {"tensor": 1.0, "table": 2.0}
-
-
-def traffic(seed: int, n: int, *, begins: int, slower: float = 1.0, table: float = 2.0) -> pa.Table:
-    """A service's transfers, one a second; tables cost twice as much as tensors, which no curve of a size knows."""
-    rng = np.random.default_rng(seed)
-    kind = rng.choice(["tensor", "table"], n)
-    size = np.exp2(rng.uniform(10, 22, n)).astype(np.int64)
-    cost = (4e4 + 0.3 * size) * np.where(kind == "table", table, 1.0) * slower * rng.lognormal(0, 0.20, n)
-    moments = [START + datetime.timedelta(seconds=begins + at) for at in range(n)]
-    return pa.table({
-        "source": ["service"] * n, "stage": ["whole"] * n, "method": ["uds"] * n, "kind": kind,
-        "payload_bytes": size, "latency_ns": cost.astype(np.int64), "observed_at": moments,
-    })  # fmt: skip
+pytestmark = pytest.mark.usefixtures("with_trees")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return train(traffic(1, 1500, begins=0))
+def modelled(tmp_path_factory: pytest.TempPathFactory, traffic: Any, curves: Any) -> CostModel:
+    """Its trees know that tables cost twice as much as tensors, which no curve of a size knows."""
+    from perfkit.learn.models import train, training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "FEWEST_OBSERVATIONS", 300)
+        return train(traffic(400, table=2.0), curves=curves)
 
 
 @pytest.fixture
-def folders(tmp_path, model):
-    lake = open_lake(tmp_path / "lake")
-    lake.append_transfers(traffic(1, 1500, begins=0))
-    keep_version(model, tmp_path / "models")
-    return lake, tmp_path / "lake", tmp_path / "models"
+def folders(tmp_path: Any, modelled: CostModel, record: Any) -> Any:
+    record(400, table=2.0)
+    versions.keep_version(modelled, tmp_path / "models", learned=_everything(record))
+    return tmp_path / "lake", tmp_path / "models"
 
 
-def median(models) -> float:
-    return float(load_current(models).median(300_000, method="uds", kind="tensor")[0])
+def _everything(record: Any) -> Any:
+    from perfkit.workflows.learning.evidence import open_evidence
+
+    return open_evidence(record.lake).everything()
 
 
-def test_a_slower_host_is_noticed_followed_and_learned_anew_once_there_is_enough(folders):
-    lake, path, models = folders
-    assert refresh(path, models).verdict == "nothing new"
+def median(models: Any, kind: str = "tensor") -> float:
+    model = load_current(models)
+    assert model is not None
+    return float(model.median(2**18, method="uds", kind=kind)[0])
 
-    lake.append_transfers(traffic(2, 600, begins=2000, slower=1.4))
-    first = refresh(path, models)
-    assert (first.verdict, first.n, first.version) == ("updated", 600, 2)
+
+def test_a_slower_host_is_followed_and_a_model_trained_anew_has_to_be_better(folders: Any, record: Any) -> None:
+    """Where all became slower by a factor, the updated model knows more than one trained on what came after."""
+    lake, models = folders
+    assert refresh(lake, models).verdict == "nothing new"
+    usual = median(models)
+    record(200, begins=2000, table=2.0, slower=1.4)
+    first = refresh(lake, models)
+    assert (first.verdict, first.n, first.version) == ("updated", 200, 2)
     assert first.update.drifted == ("latency_ns",)
-    assert median(models) == pytest.approx(1.3e5 * 1.4, rel=0.15)
-    assert refresh(path, models).verdict == "nothing new"
+    assert median(models) == pytest.approx(1.4 * usual, rel=0.1)
+    assert refresh(lake, models).verdict == "nothing new"
 
-    lake.append_transfers(traffic(3, 900, begins=3000, slower=1.4))
-    second = refresh(path, models)
-    assert (second.verdict, second.n, second.version) == ("trained anew", 900, 3)
-    assert median(models) == pytest.approx(1.3e5 * 1.4, rel=0.15)
-    assert load_current(models).provenance.observations <= 1500
-    told = [one.name for one in list_events(path).events]
-    assert "model drifted" in told
-    assert "trained anew" in str(second)
-    assert second.to_plain()["version"] == 3
+    record(250, begins=3000, table=2.0, slower=1.4)
+    second = refresh(lake, models)
+    assert (second.verdict, second.n, second.version) == ("updated", 250, 3)
+    assert "not surely better" in second.comparison.reason
+    assert "Trained anew: mean error" in str(second)
+    assert median(models) == pytest.approx(1.4 * usual, rel=0.1)
+    assert second.to_plain()["comparison"]["n"] >= 80
+
+    # What a service held back since before the shift says nothing about how it is now, and is not kept waiting for.
+    type(record)(lake, producer="slot-001")(150, begins=500, table=2.0)
+    assert refresh(lake, models).verdict == "nothing new"
+    assert "model drifted" in [one.name for one in list_events(lake).events]
 
 
-def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told(folders):
-    lake, path, models = folders
-    lake.append_transfers(traffic(4, 500, begins=2000, table=1.0))
-    found = refresh(path, models)
+def test_after_costs_changed_their_shape_a_model_trained_on_what_came_after_takes_over(
+    folders: Any, record: Any
+) -> None:
+    lake, models = folders
+    record(250, begins=2000, table=6.0, slower=1.3)
+    refresh(lake, models)
+    record(300, begins=3000, table=6.0, slower=1.3)
+    found = refresh(lake, models)
+    assert found.verdict == "trained anew"
+    assert found.comparison.is_better
+    assert found.comparison.error_new < found.comparison.error_in_force
+    assert load_current(models).provenance.observations <= 550
+    assert median(models, "table") / median(models) == pytest.approx(6.0, rel=0.25)
+
+
+def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told(folders: Any, record: Any) -> None:
+    lake, models = folders
+    record(280, begins=2000)
+    found = refresh(lake, models)
     assert found.verdict == "fell back"
     assert load_current(models) is None
     assert current_version(models).state == "curves"
-    event = next(one for one in list_events(path).events if one.name == "model degraded")
+    event = next(one for one in list_events(lake).events if one.name == "model degraded")
     assert event.severity == "error"
     # What comes next is learned from again: the curves apply only until a version is sound.
-    lake.append_transfers(traffic(5, 500, begins=4000, table=1.0))
-    assert refresh(path, models).verdict in ("updated", "trained anew")
+    record(150, begins=4000)
+    assert refresh(lake, models).verdict in ("updated", "trained anew")
     assert load_current(models) is not None
 
 
-def test_publishing_without_thresholds_says_what_to_do_first(folders, tmp_path):
-    lake, path, models = folders
-    lake.append_transfers(traffic(6, 300, begins=2000))
-    found = refresh(path, models, publish=True, thresholds=tmp_path / "thresholds.toml")
-    assert found.verdict == "updated"
-    assert found.published is None
-    assert "perfkit publish" in found.warnings[-1]
+def test_late_rows_are_learned_from_once(folders: Any, record: Any) -> None:
+    lake, models = folders
+    late = type(record)(lake, producer="slot-001")
+    late(150, begins=-5000, table=2.0)
+    found = refresh(lake, models)
+    assert (found.verdict, found.n) == ("updated", 150)
+    assert refresh(lake, models).n == 0
+    late(40, begins=-9000, table=2.0)
+    assert (refresh(lake, models).n, refresh(lake, models).n) == (40, 40)  # too few to learn from, and kept waiting
+    late(70, begins=9000, table=2.0)
+    assert refresh(lake, models).n == 110
+    assert load_current(models).provenance.observations == 400 + 150 + 110
 
 
-def test_rows_that_no_model_can_use_change_nothing(folders):
-    lake, path, models = folders
-    lake.append_transfers(traffic(7, 300, begins=2000).append_column("ok", pa.array([False] * 300)))
-    found = refresh(path, models)
-    assert found.verdict == "nothing new"
-    assert found.warnings
+def test_rows_that_no_model_can_use_change_nothing(folders: Any, record: Any) -> None:
+    lake, models = folders
+    record(300, begins=2000, ok=False)
+    found = refresh(lake, models)
+    assert (found.verdict, found.n) == ("nothing new", 0)
+    assert "300 new rows, of which 0 count" in found.warnings[0]
     assert current_version(models).version == 1
+
+
+def test_a_damaged_model_in_force_is_named_and_replaced_once_there_is_enough(folders: Any, record: Any) -> None:
+    lake, models = folders
+    (models / "v0001" / "model.json").write_text("{")
+    found = refresh(lake, models)
+    assert (found.verdict, found.version) == ("trained anew", 2)
+    assert any("v0001/model.json" in warning for warning in found.warnings)
+
+
+def test_watching_trains_the_first_model_goes_on_where_it_was_and_leaves_nothing(
+    tmp_path: Any, record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, told = tmp_path / "models", list[Round]()
+    arrivals = [lambda: record(350), lambda: record(120, begins=2000), lambda: os.kill(os.getpid(), signal.SIGTERM)]
+
+    def tell(one: Round) -> None:
+        told.append(one)
+        arrivals.pop(0)()
+
+    assert watch(record.lake, models, every_s=0.001, progress=tell).failed == 0
+    assert [(one.result.verdict, one.result.n) for one in told] == [
+        ("no model", 0), ("trained anew", 350), ("updated", 120)
+    ]  # fmt: skip
+    assert "a model needs" in str(told[0])
+    # Started again, it has learned from all of that already.
+    arrivals = [lambda: os.kill(os.getpid(), signal.SIGINT)]
+    again = watch(record.lake, models, every_s=0.001, progress=tell)
+    assert (again.last.result.verdict, again.last.result.n) == ("nothing new", 0)
+    assert {path.name for path in models.iterdir()} == {"v0001", "v0002", "current.json"}
+
+
+def test_a_version_taken_back_has_not_learned_from_what_came_after_it(folders: Any, record: Any) -> None:
+    lake, models = folders
+    record(120, begins=2000, table=2.0)
+    assert refresh(lake, models).version == 2
+    versions.roll_back(models)
+    found = refresh(lake, models)
+    assert (found.n, found.version, load_current(models).provenance.parent) == (120, 3, "v0001")

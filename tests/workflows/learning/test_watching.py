@@ -10,7 +10,7 @@ import pytest
 
 from perfkit.errors import InputError, LakeError
 from perfkit.workflows.learning import watching
-from perfkit.workflows.learning.continual import RefreshResult
+from perfkit.workflows.learning.refreshed import RefreshResult
 from perfkit.workflows.learning.watching import watch
 
 
@@ -63,7 +63,7 @@ def test_a_folder_without_a_model_is_watched_until_there_is_one(tmp_path):
 
     watch(tmp_path / "lake", tmp_path / "models", every_s=1, progress=tell, stop=stop)
     assert told[0].result.verdict == "no model"
-    assert "perfkit learn" in told[0].result.warnings[0]
+    assert "a model needs 1000" in told[0].result.warnings[0]
 
 
 def test_it_can_be_stopped_before_it_begins_and_from_another_thread(tmp_path):
