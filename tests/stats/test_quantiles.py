@@ -140,7 +140,7 @@ def test_it_covers_the_quantile_of_a_typical_launch(launches, rows_each, launch_
     random = np.random.default_rng((launches, rows_each, int(launch_sd * 100)))
     hits = {q: [] for q in LEVELS}
     labels = np.repeat(range(launches), rows_each)
-    for _ in range(1000):
+    for _ in range(400):
         logs = random.normal(0, 0.3, (launches, rows_each)) + random.normal(0, launch_sd, (launches, 1))
         for found in quantiles(np.exp(logs).ravel(), clusters=labels):
             if found.enough:
@@ -149,7 +149,8 @@ def test_it_covers_the_quantile_of_a_typical_launch(launches, rows_each, launch_
                 hits[found.q].append(found.low <= true <= found.high)
     coverage = {q: np.mean(share) for q, share in hits.items() if share}
     assert set(coverage) >= {0.5, 0.95}
-    assert all(0.93 <= share <= 0.98 for share in coverage.values()), coverage
+    # 95 % of 400 is seen as 91.7 % or more with 99.9 %; the scoreboard holds it over thousands of worlds.
+    assert all(0.917 <= share <= 0.985 for share in coverage.values()), coverage
 
 
 def test_rows_taken_for_independent_although_launches_differ_cover_far_too_little():

@@ -25,7 +25,7 @@ from perfkit.workflows.scoreboard.sequences import _ESTIMATES, looks
 
 DOCS = Path(__file__).parents[3] / "docs"
 QUICK = [entry.name for entry in ENTRIES if not entry.is_measurement]
-DEAR = ("sequence-null", "sequence-stops-mean", "sequence-stops-p95", "power-mean", "power-p95")
+DEAR = ("sequence-null", "sequence-stops-mean", "sequence-stops-p95", "power-mean", "power-p95", "demand-hours")
 
 
 def always(seed):
