@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import polygamma
 
 from perfkit.learn.models.features import TransferRows
 from perfkit.stats.conformal import Calibration, calibrate
+from perfkit.stats.medians import group_medians
 
 __all__ = ["LEVELS", "SpreadTable", "calibrate_thinned", "fit_spread", "load_names", "size_names"]
 
@@ -24,7 +27,10 @@ LEVELS = (
 )
 """From coarse to fine: each refines the one before where there are rows enough."""
 _QUANTILE = 0.8
-_SHRINK = 100
+_NOISE_OF_QUANTILE = 1.0
+"""Variance of the logarithm of that quantile of n normal errors, times n: 0.8; somewhat more for outliers."""
+_NORMAL_QUANTILE = 1.2816
+_FEWEST_IN_GROUP = 8
 _SMALLEST = 0.01
 _MOST_ERRORS = 4000
 _SIZE_EDGES = (4096.0, 65536.0, 2.0**20, 2.0**24)
@@ -56,13 +62,53 @@ class SpreadTable:
 
 
 def fit_spread(rows: TransferRows, log_error: Floats) -> SpreadTable:
-    """The 80 % quantile of absolute errors per slice, each drawn towards that of the slice around it.
+    """The 80 % quantile of absolute errors per slice, from two parts: noise within groups, and the luck of groups.
+
+    Noise is told by many rows and may differ from slice to slice; the luck that all rows of a launch (or block of time)
+    share is told by few groups, so that slices learn it from each other. Both are drawn towards what is common as far
+    as the data want it: slices that differ by no more than chance share one figure, as their own would be chance, too,
+    and make some intervals too narrow.
 
     Args:
         rows: what was predicted.
         log_error: log cost less log median, of models that had not seen the rows.
+
+    Source: Morris, *Parametric empirical Bayes inference*, JASA 78 (1983), with the variance between slices by moments.
     """
-    absolute = np.abs(log_error)
+    position, keys = sliced(rows, LEVELS[0])
+    offset, is_centred = _offsets(log_error, position, rows.group)
+    noise = _noise_table(rows, np.abs(log_error - offset))
+    luck = _luck(offset[is_centred], position[is_centred], rows.group[is_centred], len(keys))
+    by_key = dict(zip(keys, luck.tolist(), strict=True))
+    slices = tuple(
+        {key: math.hypot(value, by_key[key[: len(LEVELS[0])]]) for key, value in level.items()}
+        for level in noise.slices
+    )
+    return SpreadTable(math.hypot(noise.overall, float(np.sqrt(np.mean(luck**2)))), slices)
+
+
+def _offsets(log_error: Floats, position: Integers, group: Integers) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """By how much the rows of a slice and group are off together, and where rows are enough to say so."""
+    _, cell, counts = np.unique(position * (group.max() + 1) + group, return_inverse=True, return_counts=True)
+    is_enough = counts[cell] >= _FEWEST_IN_GROUP
+    return np.where(is_enough, group_medians(log_error, cell)[cell], 0.0), is_enough
+
+
+def _luck(offset: Floats, position: Integers, group: Integers, count: int) -> Floats:
+    """The 80 % quantile of what groups are off by, per slice: from mean squares, drawn together on the log scale."""
+    if not offset.size:
+        return np.zeros(count)
+    cells, first = np.unique(position * (group.max() + 1) + group, return_index=True)
+    slice_of = position[first]
+    groups = np.bincount(slice_of, minlength=count)
+    squares = np.bincount(slice_of, offset[first] ** 2, minlength=count)
+    pooled = math.log(max(float(squares.sum()) / cells.size, 1e-8))
+    own = np.log(np.maximum(squares / np.maximum(groups, 1), 1e-8))
+    drawn = pooled + np.where(groups > 0, _drawn(own - pooled, polygamma(1, np.maximum(groups, 1) / 2)), 0.0)
+    return np.asarray(_NORMAL_QUANTILE * np.exp(drawn / 2))
+
+
+def _noise_table(rows: TransferRows, absolute: Floats) -> SpreadTable:
     overall = max(float(np.quantile(absolute, _QUANTILE)), _SMALLEST)
     table = SpreadTable(overall, ({}, {}, {}))
     for level, columns in enumerate(LEVELS):
@@ -70,13 +116,22 @@ def fit_spread(rows: TransferRows, log_error: Floats) -> SpreadTable:
         position, keys = sliced(rows, columns)
         order = np.argsort(position, kind="stable")
         counts = np.bincount(position, minlength=len(keys))
-        slices = {}
-        for key, members in zip(keys, np.split(order, np.cumsum(counts)[:-1]), strict=True):
-            own = np.log(max(float(np.quantile(absolute[members], _QUANTILE)), _SMALLEST))
-            weight = members.size / (members.size + _SHRINK)
-            slices[key] = float(np.exp(weight * own + (1 - weight) * around[members[0]]))
+        starts = np.cumsum(counts) - counts
+        own = np.log(
+            [max(float(np.quantile(one, _QUANTILE)), _SMALLEST) for one in np.split(absolute[order], starts[1:])]
+        )
+        common = around[order[starts]]
+        drawn = np.exp(common + _drawn(own - common, _NOISE_OF_QUANTILE / counts))
+        slices = dict(zip(keys, drawn.tolist(), strict=True))
         table = SpreadTable(overall, (*table.slices[:level], slices, *table.slices[level + 1 :]))
     return table
+
+
+def _drawn(differences: Floats, variances: Floats) -> Floats:
+    """Differences from what is common, shrunk by the share of them that chance explains."""
+    weights = 1 / variances
+    between = max(float((weights * differences**2).sum() - differences.size) / float(weights.sum()), 0.0)
+    return np.asarray(differences * between / (between + variances))
 
 
 def calibrate_thinned(errors: Floats, level: float) -> Calibration:

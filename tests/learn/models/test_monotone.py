@@ -11,7 +11,6 @@ from perfkit.errors import InputError
 from perfkit.learn.models import CostModel, rows_of, train
 from perfkit.learn.models.boosting import sample_rows
 from perfkit.learn.models.encoding import Encoding
-from perfkit.learn.models.intervals import fit_spread
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +73,6 @@ def test_a_sample_takes_of_small_strata_all(strata: list[int], most: int) -> Non
     there = np.bincount(strata, minlength=6)
     assert (left[there > 0] > 0).all()
     assert ((left == there) | (left >= left.max() - 1)).all()
-
-
-def test_spreads_differ_by_slice_and_few_rows_are_drawn_towards_the_rest() -> None:
-    rng = np.random.default_rng(2)
-    method = np.repeat(["uds", "shm", "rare"], [4000, 4000, 5])
-    error = rng.normal(0, np.repeat([0.1, 0.4, 5.0], [4000, 4000, 5]))
-    rows = rows_of(np.full(8005, 1024), method=method)
-    spread = fit_spread(rows, error).spread(rows_of([1024] * 3, method=["uds", "shm", "rare"]))
-    assert spread[0] == pytest.approx(0.1 * 1.2816, rel=0.1)
-    assert spread[1] == pytest.approx(0.4 * 1.2816, rel=0.1)
-    assert spread[2] < 1.0
 
 
 def test_a_name_that_was_never_met_is_unknown_to_trees() -> None:
