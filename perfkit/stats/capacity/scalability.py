@@ -14,18 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from perfkit.errors import InputError
-from perfkit.stats.capacity.law import (
-    Floats,
-    fit_freely,
-    fit_lawfully,
-    highest_throughput,
-    parameters,
-    predict,
-    slopes_of,
-)
+from perfkit.stats.capacity.ladder_noise import LadderNoise, ladder_noise
+from perfkit.stats.capacity.law import Floats, fit_freely, fit_lawfully, highest_throughput, parameters, predict
 from perfkit.tables import ResultTable, plural
 
 __all__ = ["EXTRAPOLATION_LIMIT", "Bounded", "Scalability", "scalability"]
@@ -34,11 +26,7 @@ EXTRAPOLATION_LIMIT = 1.3
 """No answer beyond this many times the largest measured concurrency: fitted to N <= 72, the law misses 216 by 40 %."""
 
 _LEVELS_NEEDED = 4
-_PROPORTIONAL = 0.8
-"""Belief, before the data speak, that noise is in proportion to throughput rather than the same at every level."""
 _MISSED = 0.10
-_SURELY = 0.01
-_RELATIVE_FLOOR = 1e-3
 _DUST = 1e-9
 _PARAMETERS = ("gamma", "alpha", "beta", "peak_concurrency")
 _MEANINGS = {
@@ -232,7 +220,7 @@ def scalability(
     unit = float(means.max())  # fitted in shares of the highest: whatever the unit, the numbers are of a size
     theta = _without_dust(fit_lawfully(levels, means[None, :] / unit, weights)[0], levels)
     free = fit_freely(levels, means[None, :] / unit, weights)[0]
-    noise = _noise_of(levels, at_level, counts, values / unit, means / unit, free)
+    noise = ladder_noise(levels, at_level, counts, values / unit, means / unit, free)
     simulated = noise.simulate(draws, np.random.default_rng(seed))
     drawn = fit_freely(levels, simulated, weights)
     theta, drawn = theta / unit, drawn / unit
@@ -253,95 +241,6 @@ def scalability(
         warnings=warnings,
         theta=theta,
         draws=drawn,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Noise:
-    """Of the mean of each level: two shapes, the standard deviation of each, and how likely the second is."""
-
-    centre: Floats
-    constant: Floats
-    proportional: Floats
-    share_proportional: float
-    degrees: int
-    origin: str
-    is_missed: bool
-
-    def simulate(self, draws: int, generator: np.random.Generator) -> Floats:
-        """Means of simulated ladders, (draws, levels), each above 0."""
-        is_proportional = generator.random((draws, 1)) < self.share_proportional
-        scale = np.sqrt(self.degrees / generator.chisquare(self.degrees, (draws, 1)))
-        spread = np.where(is_proportional, self.proportional, self.constant) * scale
-        values = self.centre + spread * generator.standard_normal((draws, len(self.centre)))
-        return np.maximum(values, _RELATIVE_FLOOR * self.centre)
-
-
-def _noise_of(
-    levels: Floats,
-    at_level: npt.NDArray[np.intp],
-    counts: npt.NDArray[np.intp],
-    values: Floats,
-    means: Floats,
-    free: Floats,
-) -> _Noise:
-    centre = predict(free[None, :], levels)[0]
-    residuals = (means - centre) * np.sqrt(counts)
-    shapes = (np.ones_like(centre), centre)
-    # Around the law: only what no change of its parameters could explain says something about noise.
-    unexplained = np.linalg.svd(slopes_of(free, levels) * np.sqrt(counts)[:, None])[0][:, 3:]
-    around = [_scale_around(unexplained, residuals, shape) for shape in shapes]
-    degrees = len(levels) - 3
-    within_degrees = len(values) - len(levels)
-    if within_degrees >= 3:
-        within = [_scale_within(at_level, counts, values, means, shape) for shape in shapes]
-        likelier = int(within[1][1] > within[0][1])
-        ratio = (around[likelier][0] / max(within[likelier][0], _tiny())) ** 2
-        is_missed = bool(special.fdtrc(degrees, within_degrees, ratio) < _SURELY)
-        if not is_missed:
-            return _mixed(
-                centre, counts, shapes, within, within_degrees, "noise as between measurements of one level", False
-            )
-        return _mixed(centre, counts, shapes, around, degrees, "noise as around the law", True)
-    return _mixed(centre, counts, shapes, around, degrees, "noise as around the law", False)
-
-
-def _tiny() -> float:
-    return float(np.finfo(np.float64).tiny)
-
-
-def _scale_around(unexplained: Floats, residuals: Floats, shape: Floats) -> tuple[float, float]:
-    """Noise of one measurement in units of `shape`, and the log-likelihood, from residuals."""
-    seen = unexplained.T @ residuals
-    covariance = unexplained.T @ np.diag(shape**2) @ unexplained
-    square = max(float(seen @ np.linalg.solve(covariance, seen)) / len(seen), _tiny())
-    return math.sqrt(square), -len(seen) / 2 * math.log(square) - float(np.linalg.slogdet(covariance)[1]) / 2
-
-
-def _scale_within(
-    at_level: npt.NDArray[np.intp], counts: npt.NDArray[np.intp], values: Floats, means: Floats, shape: Floats
-) -> tuple[float, float]:
-    """As `_scale_around`, from what the measurements of one level differ by."""
-    degrees = len(values) - len(means)
-    square = max(float((((values - means[at_level]) / shape[at_level]) ** 2).sum()) / degrees, _tiny())
-    return math.sqrt(square), -degrees / 2 * math.log(square) - float(((counts - 1) * np.log(shape)).sum())
-
-
-def _mixed(
-    centre: Floats,
-    counts: npt.NDArray[np.intp],
-    shapes: tuple[Floats, Floats],
-    scales: list[tuple[float, float]],
-    degrees: int,
-    origin: str,
-    is_missed: bool,
-) -> _Noise:
-    (constant, constant_likelihood), (proportional, proportional_likelihood) = scales
-    odds = proportional_likelihood - constant_likelihood + math.log(_PROPORTIONAL / (1 - _PROPORTIONAL))
-    share = float(special.expit(odds))
-    by_root = 1 / np.sqrt(counts)
-    return _Noise(
-        centre, constant * shapes[0] * by_root, proportional * shapes[1] * by_root, share, degrees, origin, is_missed
     )
 
 
@@ -366,7 +265,7 @@ def _warnings(
     theta: Floats,
     drawn: Floats,
     named: Mapping[str, Bounded],
-    noise: _Noise,
+    noise: LadderNoise,
     level: float,
 ) -> tuple[str, ...]:
     said = []

@@ -24,7 +24,8 @@ def covers(seed: int, *, beta: float, replicates: int, proportional: bool = True
     levels = np.repeat(_LEVELS, replicates).astype(np.float64)
     true = _law(levels, beta)
     spread = _NOISE * (true if proportional else true.mean())
-    law = scalability(levels, np.maximum(true + spread * generator.standard_normal(len(levels)), 0.1), draws=500)
+    measured = np.maximum(true + spread * generator.standard_normal(len(levels)), 0.1)
+    law = scalability(levels, measured, seed=seed, draws=500)
     peak = ((1 - _ALPHA) / beta) ** 0.5 if beta else np.inf
     truth = {"gamma": _GAMMA, "alpha": _ALPHA, "beta": beta, "peak_concurrency": peak}
     held = {name: float(law.intervals[name][0] <= value <= law.intervals[name][1]) for name, value in truth.items()}
@@ -49,36 +50,36 @@ _NAMES = {
 }
 
 
-def _entry(
-    name: str, title: str, *, beta: float, replicates: int, proportional: bool = True, most: float = 0.98
-) -> Entry:
+def _entry(name: str, title: str, *, beta: float, replicates: int, proportional: bool = True) -> Entry:
     return Entry(
         name,
         title,
         functools.partial(covers, beta=beta, replicates=replicates, proportional=proportional),
-        tuple(within(f"95 % interval of {shown} holds the truth", key, 0.92, most) for key, shown in _NAMES.items()),
+        tuple(within(f"95 % interval of {shown} holds the truth", key, 0.92, 0.98) for key, shown in _NAMES.items()),
         run_s=0.03,
         small_runs=100,
+        full_runs=2000,
     )
 
 
 ENTRIES = (
     _entry("usl", "ladder of 6 levels, 3 measurements of each, noise 3 %", beta=0.001, replicates=3),
-    _entry("usl-once", "ladder of 6 levels, each measured once, noise 3 %", beta=0.001, replicates=1, most=0.99),
-    _entry(
-        "usl-no-peak",
-        "ladder without coherency (beta 0), 3 measurements, noise 3 %",
-        beta=0.0,
-        replicates=3,
-        most=0.995,
-    ),
-    # With three degrees of freedom nothing tells this noise from one in proportion: the intervals err on the wide side.
+    _entry("usl-once", "ladder of 6 levels, each measured once, noise 3 %", beta=0.001, replicates=1),
+    _entry("usl-no-peak", "ladder without coherency (beta 0), 3 measurements, noise 3 %", beta=0.0, replicates=3),
     _entry(
         "usl-even-noise",
-        "ladder of 6 levels, each measured once, the same noise at every level",
+        "ladder of 6 levels, 3 measurements of each, the same noise at every level",
+        beta=0.001,
+        replicates=3,
+        proportional=False,
+    ),
+    # Six values with three parameters leave three degrees of freedom: nothing tells this noise from one in proportion.
+    # To take it for even would hold X(32) 64 % of the time where it is not; so intervals stay too wide here.
+    _entry(
+        "usl-even-noise-once",
+        "each level measured once, the same noise at every level: taken for noise in proportion, so too wide",
         beta=0.001,
         replicates=1,
         proportional=False,
-        most=1.0,
     ),
 )
