@@ -72,7 +72,7 @@ def test_make_run_and_make_test_start_from_a_fresh_clone() -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
     }
-    for target, last in (("run", "perfkit run quick"), ("test", "pytest --cov")):
+    for target, last in (("run", "perfkit run quick"), ("test", "pytest --numprocesses"), ("coverage", "--cov")):
         command = ["make", "--dry-run", "--always-make", target]
         steps = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
         assert "-m venv .venv" in steps
