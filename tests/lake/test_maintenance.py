@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 import types
@@ -55,13 +56,18 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    """Rows of three old days and three young ones, in small files."""
-    lake = open_lake(tmp_path / "lake")
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of three old days and three young ones, in small files: to be copied."""
+    lake = open_lake(tmp_path_factory.mktemp("filled") / "lake")
     for days_ago in (30, 20, 10, 3, 1, 0):
         lake.append_transfers(rows(20, days_ago))
-    return lake
+    return lake.path
+
+
+@pytest.fixture
+def lake(filled: Path, tmp_path: Path) -> Lake:
+    return open_lake(shutil.copytree(filled, tmp_path / "lake"))
 
 
 def test_old_rows_go_young_rows_and_all_rollups_stay(lake: Lake) -> None:
