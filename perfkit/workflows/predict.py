@@ -33,6 +33,7 @@ _TARGETS = ("latency_ns", "cpu_ns", "resident_bytes")
 _CURVE_LEVEL = 0.95
 _GOALS = {"latency_ns": "latency", "cpu_ns": "cpu", "resident_bytes": "memory"}
 _NS_PER_S = 1e9
+_MOST_NAMED = 3
 _MODEL_ADVICE = "`perfkit learn` trains one"
 
 
@@ -312,19 +313,44 @@ def _throughput(asked: Conditions, latency: PredictedCosts) -> PredictedCosts:
 
 
 def _beyond(asked: Conditions, model: CostModel) -> tuple[str, ...]:
-    """Warnings about sizes and loads beyond every one that the model was trained on."""
+    """Warnings about contexts, sizes, loads and memory that the model was not trained on."""
     if not model.seen:
         return ()
-    largest = max(one.max_bytes for one in model.seen)
-    heaviest = max(one.max_in_flight for one in model.seen)
+    known = model.familiarity(rows_of(**asked))
     warnings = []
-    if asked["payload_bytes"].max(initial=0) > largest:
+    if known.unseen:
+        few = ", ".join(known.unseen[:_MOST_NAMED])
+        more = f" and {len(known.unseen) - _MOST_NAMED} more" if len(known.unseen) > _MOST_NAMED else ""
         warnings.append(
-            f"payloads beyond {format_bytes(largest)} are larger than any that the model was trained on: guesses"
+            f"the model never saw {few}{more}: a guess by what it saw of the method, with an interval as wide; "
+            "`perfkit bench` measures it, and `perfkit learn` learns it from traffic"
         )
-    if asked["in_flight"].max(initial=0) > heaviest:
-        warnings.append(f"the model was trained on at most {heaviest:g} sends under way at once: more is a guess")
+    if known.is_beyond_sizes.any():
+        low, high = min(one.min_bytes for one in model.seen), max(one.max_bytes for one in model.seen)
+        warnings.append(
+            f"{_rows(known.is_beyond_sizes)} beyond the sizes that the model saw of the method in its context (of all "
+            f"of them {format_bytes(low)} to {format_bytes(high)}): guesses, intervals widen with the distance"
+        )
+    if known.is_beyond_loads.any():
+        heaviest = max(one.max_in_flight for one in model.seen)
+        warnings.append(
+            f"{_rows(known.is_beyond_loads)} beyond the sends under way that the model saw of the method (of all of "
+            f"them at most {heaviest:g}): guesses, intervals widen with the distance"
+        )
+    available = asked["available_bytes"]
+    if not np.isnan(available).all():
+        if model.memory_seen is None:
+            warnings.append("the model never saw how much memory was available: it changes nothing")
+        elif (available < model.memory_seen[0]).any():
+            least = format_bytes(model.memory_seen[0])
+            warnings.append(f"the model hardly ever saw less than {least} available: what less costs is a guess")
     return tuple(warnings)
+
+
+def _rows(chosen: npt.NDArray[np.bool_]) -> str:
+    if chosen.size == 1:
+        return "this is"
+    return f"{int(chosen.sum())} of {chosen.size} rows {'is' if chosen.sum() == 1 else 'are'}"
 
 
 def _cheapest_first(predicted: CostPredictions, asked: Mapping[str, npt.NDArray[Any]]) -> CostPredictions:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from perfkit.errors import InputError, UnknownNameError
 from perfkit.learn.models.baseline import FLOORS, Adjustment, Baseline
 from perfkit.learn.models.boosting import Booster
 from perfkit.learn.models.encoding import FEATURES, Encoding
+from perfkit.learn.models.familiarity import Familiarity, SeenContext, familiarity
 from perfkit.learn.models.features import TARGETS, TEXTS, TransferRows, rows_of
 from perfkit.learn.models.intervals import LEVELS, SpreadTable
 from perfkit.learn.models.report import CURVES, MODEL, ModelReport
@@ -107,30 +109,6 @@ class Provenance:
     warnings: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SeenContext:
-    """A context that occurred in training, and its sizes.
-
-    Attributes:
-        method, kind, format, compression, signalling, placement, source: as in `rows_of`.
-        n: transfers.
-        min_bytes, max_bytes: smallest and largest payload.
-        max_in_flight: highest load.
-    """
-
-    method: str
-    kind: str
-    format: str
-    compression: str
-    signalling: str
-    placement: str
-    source: str
-    n: int
-    min_bytes: float
-    max_bytes: float
-    max_in_flight: float
-
-
 @dataclasses.dataclass(frozen=True)
 class CostModel:
     """Predicts what a transfer costs, with an interval that says how sure that is. `perfkit.train` makes one.
@@ -162,7 +140,7 @@ class CostModel:
         return self.report.warnings
 
     def predict_rows(self, rows: TransferRows, target: str = "latency_ns") -> Predicted:
-        """Predict a target of rows.
+        """Predict a target of rows. Intervals are wider where nothing like a row was seen: `familiarity`.
 
         Args:
             rows: of `rows_of` or `read_rows`.
@@ -174,7 +152,8 @@ class CostModel:
         one = self._target(target)
         median, scale = one.log_median(rows, self.encoding), one.scale.spread(rows)
         low, high = one.calibration.bounds()
-        return Predicted(median, median + low * scale, median + high * scale, scale)
+        doubt = self.familiarity(rows, target).doubt * NormalDist().inv_cdf((1 + one.calibration.level) / 2)
+        return Predicted(median, median - np.hypot(low * scale, doubt), median + np.hypot(high * scale, doubt), scale)
 
     def median(self, payload_bytes: npt.ArrayLike, *, target: str = "latency_ns", **conditions: Any) -> Floats:
         """The usual cost at sizes, in nanoseconds or bytes; NaN where nothing is known about the method.
@@ -196,6 +175,14 @@ class CostModel:
             raise InputError(f"no method given; one of {', '.join(self.methods)}")
         rows = rows_of(payload_bytes, **conditions)
         return np.exp(self._target(target).log_median(rows, self.encoding))
+
+    def familiarity(self, rows: TransferRows, target: str = "latency_ns") -> Familiarity:
+        """Whether the model was trained on the like of each row.
+
+        Raises:
+            UnknownNameError: there is no such target.
+        """
+        return familiarity(rows, self.seen, self._target(target).baseline.curves)
 
     def _target(self, target: str) -> TargetModel:
         if target not in self.targets:
