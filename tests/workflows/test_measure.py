@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +37,27 @@ def interrupt_after(launch: str):
     return progress
 
 
-def test_interrupted_run_is_resumed(lake):
+OPTIONS = {"preset": "smoke", "methods": ["uds"], "budget_s": 1}
+
+
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory):
+    """A run that Ctrl-C ended in its second launch, to be copied; and its lake."""
+    lake = tmp_path_factory.mktemp("interrupted") / "lake"
+    return perfkit.bench(**OPTIONS, lake=lake, progress=interrupt_after("2/2")), lake
+
+
+@pytest.fixture
+def interrupted(interrupted_once, lake):
+    """The run that is interrupted in `lake`."""
+    first, made = interrupted_once
+    shutil.copytree(made, lake)
+    return first
+
+
+def test_interrupted_run_is_resumed(interrupted, lake):
     """Ctrl-C in the second launch: what was measured is in the lake; the same call goes on and ends as one run."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
-    first = perfkit.bench(**options, progress=interrupt_after("2/2"))
+    options, first = {**OPTIONS, "lake": lake}, interrupted
     assert first.status == "interrupted"
     assert [run["status"] for run in runs_of(lake)] == ["interrupted"]
     kept = perfkit.open_lake(lake).transfers.count().to_pyarrow().as_py()
@@ -61,13 +79,12 @@ def test_interrupted_run_is_resumed(lake):
     assert third.run_id != first.run_id  # a finished run is not gone on with
 
 
-def test_run_that_is_still_running_is_left_alone(lake):
+def test_run_that_is_still_running_is_left_alone(interrupted, lake):
     """Another driver holds the run: a second one begins a run of its own; once it is let go, it is gone on with."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
-    first = perfkit.bench(**options, progress=interrupt_after("2/2"))
-    with hold_run(lake, first.run_id) as is_held:
+    with hold_run(lake, interrupted.run_id) as is_held:
         assert is_held
-        assert perfkit.bench(**options, progress=interrupt_after("1/2")).run_id != first.run_id
+        other = perfkit.bench(**OPTIONS, lake=lake, progress=interrupt_after("1/2"))
+        assert other.run_id != interrupted.run_id
     assert list((lake / ".running").iterdir()) == []
 
 
@@ -78,21 +95,18 @@ def test_held_run_cannot_be_held_twice(tmp_path):
         assert again
 
 
-def test_free_memory_does_not_prevent_going_on(lake, monkeypatch):
+def test_free_memory_does_not_prevent_going_on(interrupted, lake, monkeypatch):
     """Less memory at the second start: the same run goes on, with fewer scenarios."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
-    first = perfkit.bench(**options, progress=interrupt_after("2/2"))
     less = dataclasses.replace(headroom(), available_bytes=2**20)
     monkeypatch.setattr("perfkit.workflows.measure.headroom", lambda: less)
-    second = perfkit.bench(**options)
-    assert second.run_id == first.run_id
+    second = perfkit.bench(**OPTIONS, lake=lake)
+    assert second.run_id == interrupted.run_id
     assert "left out" in str(second)
 
 
-def test_interrupted_again_before_anything_was_measured_is_still_resumed(lake):
+def test_interrupted_again_before_anything_was_measured_is_still_resumed(interrupted, lake):
     """Ctrl-C twice, the second time at once: the third start goes on with the same run."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
-    first = perfkit.bench(**options, progress=interrupt_after("2/2"))
+    options, first = {**OPTIONS, "lake": lake}, interrupted
     at_once = perfkit.bench(**options, progress=interrupt_after(""))
     assert (at_once.run_id, at_once.status) == (first.run_id, "interrupted")
     assert len(at_once.observations) >= len(first.observations)
@@ -113,7 +127,7 @@ def test_interrupted_before_the_first_batch_is_no_failure(lake, monkeypatch):
 
 def test_run_that_failed_midway_is_resumed(lake, monkeypatch):
     """The journal could not be written to after the first launch: what it holds is gone on with."""
-    options = {"preset": "smoke", "methods": ["uds"], "budget_s": 1, "lake": lake}
+    options = {**OPTIONS, "lake": lake}
     append, calls = Journal.append, []
 
     def full_disk(self, table, columns):
@@ -137,7 +151,7 @@ def test_lake_that_cannot_take_observations_leaves_them_in_the_journal(lake, mon
         raise LakeError("no space left; free some, then run again")
 
     monkeypatch.setattr("perfkit.workflows.keeping.drain", full_disk)
-    result = perfkit.bench(preset="smoke", methods=["uds"], budget_s=1, lake=lake)
+    result = perfkit.bench(**OPTIONS, lake=lake)
     assert any("`perfkit drain` moves them: no space left" in warning for warning in result.warnings)
     assert perfkit.open_lake(lake).transfers.count().to_pyarrow().as_py() == 0
     assert perfkit.open_lake(lake, undrained=True).transfers.count().to_pyarrow().as_py() == len(result.observations)
