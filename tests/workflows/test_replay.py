@@ -22,12 +22,14 @@ from perfkit.measurement.replay_workload import REPLAY_SETTINGS, make_workload
 from perfkit.report.charts import regret_chart
 from perfkit.schema import SIMPLICITY_ORDER
 from perfkit.stats.regret import CostTable, Regret
+from perfkit.workflows.replay import _TOLERATED_OVERTIME
 from perfkit.workflows.replay_judgement import compare_with_fixed, judge, judge_settings
 from perfkit.workflows.replay_result import FixedComparison, ReplayResult
 from perfkit.workflows.replay_samples import SAMPLE_COLUMNS, choices_path, keep_judged, write_samples
 
 CHECKER = Path(__file__).parents[3] / "shared" / "judge" / "replay_check.py"
 SETTINGS = ("uds", "memory", "exhausted")
+BUDGET_S = 1
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def replayed(tmp_path_factory, make_curves):
     folder = tmp_path_factory.mktemp("replay")
     lake, samples = folder / "lake", folder / "samples.parquet"
     result = perfkit.replay(
-        Fit(make_curves()), settings_of_replay=SETTINGS, payloads=5, budget_s=1, lake=lake, samples=samples
+        Fit(make_curves()), settings_of_replay=SETTINGS, payloads=5, budget_s=BUDGET_S, lake=lake, samples=samples
     )
     return result, lake, samples
 
@@ -131,7 +133,8 @@ def test_the_rounds_of_a_proof_are_finished_however_small_the_budget(replayed):
     result = replayed[0]
     assert result.launches >= 2
     assert result.rounds >= 8
-    assert result.seconds < 1.25 or any("instead of 1 s" in warning for warning in result.warnings)
+    took_longer = result.seconds > BUDGET_S * _TOLERATED_OVERTIME
+    assert any("instead of 1 s" in warning for warning in result.warnings) == took_longer
 
 
 def test_memory_is_the_figure_of_one_probe_in_each_half(replayed):
