@@ -253,6 +253,10 @@ def _estimate(
     if not log.cost.size or (differs.any() and min(sides) < FEWEST_MATCHES):
         few = f"rows worth {min(sides):.0f} took what a policy chooses, at least {FEWEST_MATCHES:.0f} are needed"
         return _unknown(shared, (*warnings, f"{few}: nothing can be concluded; explore longer"))
+    mean, error = _mean_weight(log)
+    if mean - _SURE * error > 1 / _LEAST_SUPPORT:
+        wrong = f"the weights add up to {mean:.0%} of the rows, so that propensities are smaller than what was taken"
+        return _unknown(shared, (*warnings, f"{wrong}: nothing can be concluded; record what was drawn with"))
     level_value, level_spread = _policy(log, log.chosen, log.predicted_chosen, np.ones_like(differs))
     value, value_bounds = _interval(level_value, level_spread, log.cluster, level, scale)
     log_ratio, spread, least = _comparison(log, differs, scale)
@@ -373,20 +377,24 @@ def _half_widths(moves: Floats, cluster: Codes, level: float, least: float = 0.0
     return float(two * math.sqrt(variance)), float(one * math.sqrt(variance))
 
 
-def _weight_warnings(log: _Log, estimator: str) -> tuple[str, ...]:
-    """Whether the propensities add up: the mean weight of what was taken as chosen must be about 1."""
+def _mean_weight(log: _Log) -> tuple[float, float]:
+    """Mean weight of what was taken as chosen, which must be about 1 if propensities are right; its standard error."""
     if not log.cost.size:
-        return ()
+        return 1.0, 0.0
     weight = np.where(log.logged == log.chosen, log.weight, 0.0)
-    mean, error = float(weight.mean()), float(weight.std() / math.sqrt(weight.size))
+    return float(weight.mean()), float(weight.std() / math.sqrt(weight.size))
+
+
+def _weight_warnings(log: _Log, estimator: str) -> tuple[str, ...]:
+    """Whether the weights cover the rows, and whether one row decides."""
+    mean, error = _mean_weight(log)
+    weight = log.weight[log.logged == log.chosen]
     warnings = []
     if mean + _SURE * error < _LEAST_SUPPORT:
         warnings.append(
             f"the weights add up to {mean:.0%} of the rows: in the rest the candidate's choice was never explored, so "
             "the estimate is of the explored part"
         )
-    elif mean - _SURE * error > 1 / _LEAST_SUPPORT:
-        warnings.append(f"the weights add up to {mean:.0%} of the rows: propensities are smaller than what was taken")
-    if estimator == "snips" and np.count_nonzero(weight) and weight.max() > 0.05 * weight.sum():
+    if estimator == "snips" and weight.size and weight.max() > 0.05 * weight.sum():
         warnings.append(f"one row has {weight.max() / weight.sum():.0%} of the weight; explore longer")
     return tuple(warnings)

@@ -73,9 +73,11 @@ def off_policy(
     """
     given = traffic_of(to_arrow(frame)) if frame is not None else explored_traffic(lake, days=days)
     if not given.explored:
+        left_out = given.failed + given.impossible
+        without = f" ({left_out} that failed, or have no latency above 0, are left out)" if left_out else ""
         raise InputError(
-            f"none of {given.rows.num_rows} transfers could have taken another method: nothing was explored. Let a "
-            "service explore with [engine] exploration_rate = 0.05 in perfkit.toml, then ask again"
+            f"none of {given.rows.num_rows} transfers{without} could have taken another method: nothing was "
+            "explored. Let a service explore with [engine] exploration_rate = 0.05 in perfkit.toml, then ask again"
         )
     current = read_current(Path(thresholds)).thresholds
     plan, curves = _plan_of(candidate, Path(thresholds), settings)
@@ -160,6 +162,8 @@ def _value(traffic: ExploredTraffic, costs: PolicyCosts, method: str, scale: str
         warnings.append(f"{left_out:,} transfers are of pools with the goal memory, which latency cannot judge")
     if traffic.failed:
         warnings.append(f"{traffic.failed:,} transfers failed: their cost is unknown, and they are left out")
+    if traffic.impossible:
+        warnings.append(f"{traffic.impossible:,} transfers have no latency above 0, or no size: they are left out")
     return dataclasses.replace(found, warnings=tuple(warnings))
 
 

@@ -43,10 +43,12 @@ class ExploredTraffic:
     Args:
         rows: columns of `perfkit.schema.TRANSFER_COLUMNS`.
         failed: transfers that failed, whose cost is unknown.
+        impossible: transfers whose latency or size is unknown or cannot be; left out, too.
     """
 
     rows: pa.Table = dataclasses.field(repr=False)
     failed: int = 0
+    impossible: int = 0
 
     @property
     def explored(self) -> int:
@@ -69,10 +71,21 @@ def traffic_of(table: pa.Table) -> ExploredTraffic:
         else:
             columns[name] = pa.chunked_array([pa.array([defaults[name]] * table.num_rows, kind)])
     rows = pa.table(columns)
-    if "ok" not in table.column_names:
-        return ExploredTraffic(rows)
-    kept = rows.filter(pc.fill_null(table["ok"].cast(pa.bool_()), False))
-    return ExploredTraffic(kept, rows.num_rows - kept.num_rows)
+    is_possible = _is_possible(table)
+    is_ok = np.ones(rows.num_rows, bool)
+    if "ok" in table.column_names:
+        is_ok = np.asarray(pc.fill_null(table["ok"].cast(pa.bool_()), False))
+    failed, impossible = int(np.count_nonzero(~is_ok)), int(np.count_nonzero(is_ok & ~is_possible))
+    return ExploredTraffic(rows.filter(pa.array(is_ok & is_possible)), failed, impossible)
+
+
+def _is_possible(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows have a latency and a size that can be. NaN would not survive being made a whole number."""
+    found = np.ones(table.num_rows, bool)
+    for name, lowest in (("latency_ns", 1.0), ("payload_bytes", 0.0)):
+        figures = table[name].cast(pa.float64(), safe=False).to_numpy()
+        found &= np.isfinite(figures) & (figures >= lowest)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +210,18 @@ def _choices(plan: Any, context: Context, sizes: Floats) -> npt.NDArray[np.objec
         starts = np.array([part.start_bytes for part in cell.ranges])
         methods = np.array([part.method for part in cell.ranges], object)
         return methods[np.searchsorted(starts, sizes, side="right") - 1]
-    return np.array([str(plan.function(context, float(size))) for size in sizes], object)
+    return np.array([_choice(plan, context, float(size)) for size in sizes], object)
+
+
+def _choice(plan: Named, context: Context, payload_bytes: float) -> str:
+    asked = f"the policy, asked about {payload_bytes:.0f} bytes of {context.kind}/{context.format},"
+    try:
+        chosen = plan.function(context, payload_bytes)
+    except Exception as error:
+        raise InputError(f"{asked} raised {type(error).__name__}: {error}") from error
+    if not isinstance(chosen, str) or not chosen:
+        raise InputError(f"{asked} returned {chosen!r}, must be the name of a method, such as 'uds'")
+    return chosen
 
 
 def _goal(plan: Any, context: Context) -> tuple[str, Any]:

@@ -125,6 +125,14 @@ def test_without_support_nothing_is_concluded() -> None:
     assert "inconclusive" in str(few)
 
 
+def test_propensities_that_contradict_what_was_taken_conclude_nothing() -> None:
+    log = log_of(7)
+    propensity = np.where(log["logged"] == log["against"], log["propensity"], 1e-9)
+    found = value_of(log, propensity=propensity)
+    assert (found.verdict, found.ratio_interval) == ("inconclusive", (0.0, math.inf))
+    assert "smaller than what was taken" in found.warnings[-1]
+
+
 def test_a_method_that_a_group_never_tried_is_left_out_and_named() -> None:
     log = log_of(8)
     group = np.arange(6000) % 2

@@ -7,6 +7,7 @@ import datetime
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -130,6 +131,33 @@ def test_failed_transfers_are_counted_and_left_out(project: Path) -> None:
     )
     assert found.n == 3600
     assert any("400 transfers failed" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, -5.0, 0.0, None])
+def test_transfers_with_impossible_latencies_are_counted_and_left_out(project: Path, figure: float | None) -> None:
+    rows = traffic(4)
+    latency = rows["latency_ns"].cast(pa.float64()).to_pylist()
+    latency[::100] = [figure] * 40
+    broken = rows.set_column(rows.schema.get_field_index("latency_ns"), "latency_ns", pa.array(latency, pa.float64()))
+    whole, found = (
+        perfkit.off_policy(by_size(8_000), frame=one, thresholds=project / "thresholds.toml") for one in (rows, broken)
+    )
+    assert found.n == 3960
+    assert found.ratio == pytest.approx(whole.ratio, rel=0.05)
+    assert any("40 transfers have no latency above 0" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error"),
+    [
+        (lambda context, payload_bytes: 1 / 0, "raised ZeroDivisionError"),
+        (lambda context: "uds", "raised TypeError"),
+        (lambda context, payload_bytes: None, "returned None, must be the name of a method"),
+    ],
+)
+def test_a_policy_that_names_no_method_is_refused(project: Path, policy: Any, error: str) -> None:
+    with pytest.raises(InputError, match=error):
+        perfkit.off_policy(policy, frame=traffic(4, rows=100), thresholds=project / "thresholds.toml")
 
 
 def test_a_goal_that_latency_says_nothing_of_is_not_judged(project: Path, make_curves: Callable[..., CurveSet]) -> None:
