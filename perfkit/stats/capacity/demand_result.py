@@ -22,11 +22,11 @@ def figure(value: float) -> str:
     """A quantity to four figures, or whole where larger.
 
     >>> figure(1234567.8), figure(12.3456), figure(float("nan"))
-    ('1234568', '12.35', 'unknown')
+    ('1,234,568', '12.35', 'unknown')
     """
     if not math.isfinite(value):
         return "unknown" if math.isnan(value) else "unlimited"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class DemandForecast:
         logged: whether the models saw logarithms.
         errors: actual - forecast of the backtest, shape (origins, steps), on the scale of the models.
         warnings: what limits the forecast.
+        unit: of the values, such as ``transfers per second``; empty where nobody said.
     """
 
     points: tuple[DemandPoint, ...]
@@ -84,6 +85,7 @@ class DemandForecast:
     logged: bool
     errors: npt.NDArray[np.float64]
     warnings: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def period(self) -> int | None:
@@ -106,8 +108,9 @@ class DemandForecast:
     def sentence(self) -> str:
         """What it means."""
         peak = self.peak
+        unit = f" {self.unit}" if self.unit else ""
         return (
-            f"Demand peaks at {figure(peak.value)} ({figure(peak.low)} to {figure(peak.high)}) on "
+            f"Demand peaks at {figure(peak.value)}{unit} ({figure(peak.low)} to {figure(peak.high)}) on "
             f"{_short(peak.time)}, last seen {figure(self.last_value)}."
         )
 
@@ -124,6 +127,8 @@ class DemandForecast:
             *(f"! {warning}" for warning in self.warnings),
         ]
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
+        if self.unit:
+            what += f" ({self.unit})"
         return ResultTable(f"Demand forecast, {what}", ("time", "value", "low", "high"), rows, wrapped, (1, 2, 3))
 
     def _shown(self) -> tuple[list[DemandPoint], str]:

@@ -35,6 +35,7 @@ class LimitDate:
         n: futures.
         level: of the interval.
         warnings: those of the forecast.
+        unit: of the limit, where the forecast has one.
     """
 
     limit: float
@@ -46,6 +47,7 @@ class LimitDate:
     n: int
     level: float
     warnings: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def method(self) -> str:
@@ -62,11 +64,11 @@ class LimitDate:
     @property
     def sentence(self) -> str:
         """What it means."""
-        end = _day(self.horizon_end)
+        end, unit = _day(self.horizon_end), f" {self.unit}" if self.unit else ""
         if self.verdict == "not within the horizon":
-            return f"{figure(self.limit)} is not reached until {end} (probability {self.probability:.0%})."
+            return f"{figure(self.limit)}{unit} is not reached until {end} (probability {self.probability:.0%})."
         dates = f"earliest {_day(self.earliest)}, median {_day(self.median)}, latest {_day(self.latest)}"
-        return f"{figure(self.limit)} is reached until {end} with probability {self.probability:.0%}: {dates}."
+        return f"{figure(self.limit)}{unit} is reached until {end} with probability {self.probability:.0%}: {dates}."
 
     def to_table(self) -> ResultTable:
         """The dates in one row."""
@@ -74,7 +76,8 @@ class LimitDate:
         notes = [self.sentence, f"{self.method}; n = {self.n}.", *(f"! {one}" for one in self.warnings)]
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
         columns = ("limit", "probability", "earliest", "median", "latest")
-        return ResultTable("Limit of demand", columns, (row,), wrapped, (0, 1))
+        title = f"Limit of demand ({self.unit})" if self.unit else "Limit of demand"
+        return ResultTable(title, columns, (row,), wrapped, (0, 1))
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
@@ -134,6 +137,7 @@ def date_reached(forecast: DemandForecast, limit: float) -> LimitDate:
         n=len(futures),
         level=forecast.level,
         warnings=forecast.warnings,
+        unit=forecast.unit,
     )
 
 

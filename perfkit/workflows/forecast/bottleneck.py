@@ -8,64 +8,18 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from perfkit.errors import InputError, UnknownNameError
 from perfkit.stats.capacity.demand import DemandForecast
 from perfkit.stats.capacity.demand_result import figure
 from perfkit.stats.capacity.limits import LimitDate, date_reached
 from perfkit.stats.capacity.queues import queue
-from perfkit.stats.capacity.scalability import Scalability
+from perfkit.stats.capacity.scalability import Bounded, Scalability
 from perfkit.tables import ResultTable
-from perfkit.units import format_bytes, format_duration, parse_bytes
+from perfkit.units import format_duration
+from perfkit.workflows.forecast.host import Change, Host
 
-__all__ = ["Bottleneck", "Change", "Host", "Resource", "bottleneck", "parse_change"]
+__all__ = ["Bottleneck", "Resource", "Units", "bottleneck", "carried_by"]
 
 _WIDTH = 78
-_CHANGES = ("rate", "size", "workers", "cores", "memory")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Host:
-    """What serves the demand, as far as it is known; None where it is not.
-
-    Args:
-        workers: how many transfers are served at once.
-        cores: processor cores.
-        memory_bytes: memory that payloads under way may take.
-        latency_s: mean time of one transfer.
-        cpu_s: processor time of one transfer, both sides.
-        resident_bytes: memory of one transfer while it is under way.
-    """
-
-    workers: int | None = None
-    cores: int | None = None
-    memory_bytes: int | None = None
-    latency_s: float | None = None
-    cpu_s: float | None = None
-    resident_bytes: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What would be otherwise.
-
-    Args:
-        rate: factor of the demand.
-        size: factor of the sizes.
-        workers: workers instead of the present ones; None for no change.
-        cores: likewise.
-        memory_bytes: likewise.
-    """
-
-    rate: float = 1.0
-    size: float = 1.0
-    workers: int | None = None
-    cores: int | None = None
-    memory_bytes: int | None = None
-
-    def __str__(self) -> str:
-        said = [f"{name} {value:g}x" for name, value in (("rate", self.rate), ("size", self.size)) if value != 1]
-        said += [f"{name} {value}" for name, value in (("workers", self.workers), ("cores", self.cores)) if value]
-        return ", ".join([*said, *([f"memory {format_bytes(self.memory_bytes)}"] if self.memory_bytes else [])])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +32,8 @@ class Resource:
         low: lower bound of the capacity, where it has an interval.
         high: upper bound.
         used_now: demand now as a share of the capacity.
+        used_now_low: likewise at the lower bound of the demand now.
+        used_now_high: likewise at its upper bound.
         used_at_peak: likewise at the peak of the forecast.
         used_at_most: likewise at the upper bound of the peak.
         reached: when demand reaches the capacity; None without a forecast over time.
@@ -88,6 +44,8 @@ class Resource:
     low: float
     high: float
     used_now: float
+    used_now_low: float
+    used_now_high: float
     used_at_peak: float
     used_at_most: float
     reached: LimitDate | None
@@ -100,11 +58,13 @@ class Bottleneck:
     Args:
         resources: that are known, the tightest first.
         change: what is supposed to be otherwise; None for the present.
-        demand_now: the last value of demand, with the change.
+        demand_now: what is usual now, with the change: what the forecast expects of the step after the last, where
+            chance of a single value is averaged out.
         demand_peak: the largest of the forecast, likewise.
         mean_wait_s: how long a transfer waits for a worker at the peak; infinite where the workers do not keep up,
             None where they are not known.
         warnings: what is left out.
+        unit: of demand and capacities; empty where the demand's is not known.
     """
 
     resources: tuple[Resource, ...]
@@ -113,6 +73,7 @@ class Bottleneck:
     demand_peak: float
     mean_wait_s: float | None
     warnings: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def first(self) -> Resource:
@@ -132,9 +93,12 @@ class Bottleneck:
         first = self.first
         when = f" {first.reached.sentence}" if first.reached else ""
         supposed = f"With {self.change}: " if self.change else ""
+        unit = f" {self.unit}" if self.unit else ""
+        give = "give" if first.name in ("workers", "cores") else "gives"
         return (
-            f"{supposed}{first.name} gives way first, at {figure(first.capacity_per_s)}: now {first.used_now:.0%} used,"
-            f" {first.used_at_peak:.0%} at the forecast's peak ({first.used_at_most:.0%} at its upper bound).{when}"
+            f"{supposed}{first.name} {give} way first, at {figure(first.capacity_per_s)}{unit}: now "
+            f"{first.used_now:.0%} used ({first.used_now_low:.0%} to {first.used_now_high:.0%}), "
+            f"{first.used_at_peak:.0%} at the forecast's peak ({first.used_at_most:.0%} at its upper bound).{when}"
         )
 
     def to_table(self) -> ResultTable:
@@ -158,6 +122,7 @@ class Bottleneck:
         notes += [f"! {one}" for one in self.warnings]
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
         title = f"Capacity with {self.change}" if self.change else "Capacity"
+        title += f" ({self.unit})" if self.unit else ""
         columns = ("resource", "now", "peak", "capacity", "used", "at peak", "reached")
         return ResultTable(title, columns, rows, wrapped, (1, 2, 3, 4, 5))
 
@@ -173,6 +138,7 @@ class Bottleneck:
             "change": dataclasses.asdict(self.change) if self.change else None,
             "demand_now": self.demand_now,
             "demand_peak": self.demand_peak,
+            "unit": self.unit,
             "mean_wait_s": self.mean_wait_s,
             "sentence": self.sentence,
             "warnings": list(self.warnings),
@@ -191,57 +157,36 @@ def _date(reached: LimitDate | None) -> str:
     return (reached.median or "not in horizon")[:16].replace("T", " ")
 
 
-def parse_change(text: str | Mapping[str, Any]) -> Change:
-    """Read what would be otherwise.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Units:
+    """What one transfer counts in the unit of the demand.
 
     Args:
-        text: ``rate=2x,size=1.5x,workers=8,cores=4,memory=4GiB``, each optional, or a mapping of the same.
-
-    Raises:
-        UnknownNameError: there is nothing of that name to change.
-        InputError: a value cannot be read, or is not above 0.
-
-    >>> str(parse_change("rate=2x, workers=8, memory=4GiB"))
-    'rate 2x, workers 8, memory 4GiB'
+        transfer: one that services send; 1 where demand is in transfers per second.
+        rung: one that the ladder sent.
+        name: of the unit.
+        is_size: whether it is one of size, so that larger transfers count more.
     """
-    pairs = text.items() if isinstance(text, Mapping) else _split(text)
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name not in _CHANGES:
-            raise UnknownNameError("change", name, _CHANGES, "For example rate=2x,workers=8.")
-        if name == "memory":
-            found["memory_bytes"] = parse_bytes(value)
-        else:
-            found[name] = _number(name, value, whole=name in ("workers", "cores"))
-    if found.get("memory_bytes") == 0:
-        raise InputError("memory=0 leaves nothing; give a size above 0")
-    return Change(**found)
 
+    transfer: float = 1.0
+    rung: float = 1.0
+    name: str = ""
+    is_size: bool = False
 
-def _split(text: str) -> list[tuple[str, str]]:
-    parts = [part.strip() for part in str(text).split(",") if part.strip()]
-    if not parts:
-        raise InputError("the what-if names no change; write rate=2x,size=1.5x,workers=8,memory=4GiB")
-    for part in parts:
-        if "=" not in part:
-            raise InputError(f"what-if {part!r} has no value; write it as {part}=2x or as workers=8")
-    return [(name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in parts)]
-
-
-def _number(name: str, value: Any, *, whole: bool) -> float | int:
-    text = str(value).strip()
-    try:
-        number = float(text if whole else text.removesuffix("x"))
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0) or (whole and number != int(number)):
-        allowed = "a whole number of 1 or more" if whole else "a factor above 0 such as 2x"
-        raise InputError(f"{name}={value} cannot be used; give {allowed}")
-    return int(number) if whole else number
+    def transfer_of(self, change: Change) -> float:
+        """What one transfer counts under a change."""
+        return self.transfer * change.size if self.is_size else self.transfer
 
 
 def bottleneck(
-    demand: DemandForecast, host: Host, law: Scalability | None = None, change: Change | None = None
+    demand: DemandForecast,
+    host: Host,
+    law: Scalability | None = None,
+    change: Change | None = None,
+    *,
+    factors: Mapping[str, float] | None = None,
+    units: Units | None = None,
+    ladder_workers: int | None = None,
 ) -> Bottleneck | None:
     """Which resource reaches its limit first.
 
@@ -249,76 +194,106 @@ def bottleneck(
     that are under way, which by Little's law are rate x latency. The ladder says what was really carried at most.
 
     Args:
-        demand: transfers per second over time, forecast.
+        demand: forecast.
         host: what serves it.
-        law: of a ladder in the unit of the demand.
-        change: what would be otherwise; sizes scale time and memory of a transfer in proportion.
+        law: of a ladder, in transfers per second.
+        change: what would be otherwise.
+        factors: how much more latency_s, cpu_s and resident_bytes are with the changed sizes; None: in proportion.
+        units: of the demand; None for transfers per second.
+        ladder_workers: sends that may be under way at once, where fewer than at the ladder's peak; None: as many as
+            the host has workers.
 
     Returns:
         The resources, tightest first; None where none is known.
     """
-    supposed = change or Change()
-    capacities, warnings = _capacities(_changed(host, supposed), law, supposed)
+    supposed, counted = change or Change(), units or Units()
+    served = _changed(host, supposed, (factors or {}) if supposed.size != 1 else {})
+    at_once = supposed.workers or ladder_workers
+    capacities, warnings = _capacities(served, law, supposed, counted, at_once)
     if not capacities:
         return None
-    now, peak = demand.last_value * supposed.rate, demand.peak.value * supposed.rate
-    most = max(one.high for one in demand.points) * supposed.rate
+    each = counted.transfer_of(supposed)
+    factor = supposed.rate * each / counted.transfer
+    first, peak = demand.points[0], demand.peak.value * factor
+    now = (first.value * factor, first.low * factor, first.high * factor)
+    most = max(one.high for one in demand.points) * factor
     resources = tuple(
         Resource(
             name,
             capacity,
             low,
             high,
-            now / capacity,
+            now[0] / capacity,
+            now[1] / capacity,
+            now[2] / capacity,
             peak / capacity,
             most / capacity,
-            dataclasses.replace(date_reached(demand, capacity / supposed.rate), limit=capacity, warnings=()),
+            dataclasses.replace(date_reached(demand, capacity / factor), limit=capacity, warnings=()),
         )
         for name, (capacity, low, high) in sorted(capacities.items(), key=lambda item: item[1][0])
     )
-    wait = _wait(peak, _changed(host, supposed))
-    return Bottleneck(resources, change, now, peak, wait, tuple(warnings))
+    wait = _wait(peak / each, served)
+    return Bottleneck(resources, change, now[0], peak, wait, tuple(warnings), counted.name)
 
 
-def _changed(host: Host, change: Change) -> Host:
-    def scaled(value: float | None) -> float | None:
-        return None if value is None else value * change.size
+def _changed(host: Host, change: Change, factors: Mapping[str, float]) -> Host:
+    def scaled(name: str) -> float | None:
+        value: float | None = getattr(host, name)
+        return None if value is None else value * factors.get(name, change.size)
 
     return Host(
         workers=change.workers or host.workers,
         cores=change.cores or host.cores,
         memory_bytes=change.memory_bytes or host.memory_bytes,
-        latency_s=scaled(host.latency_s),
-        cpu_s=scaled(host.cpu_s),
-        resident_bytes=scaled(host.resident_bytes),
+        latency_s=scaled("latency_s"),
+        cpu_s=scaled("cpu_s"),
+        resident_bytes=scaled("resident_bytes"),
     )
 
 
 def _capacities(
-    host: Host, law: Scalability | None, change: Change
+    host: Host, law: Scalability | None, change: Change, units: Units, at_once: int | None
 ) -> tuple[dict[str, tuple[float, float, float]], list[str]]:
     found: dict[str, tuple[float, float, float]] = {}
     warnings = []
     if law is not None:
-        carried = law.peak_throughput
-        if host.workers is not None and host.workers < law.peak_concurrency.value:
-            carried = law.at(host.workers)
-        found["ladder"] = (carried.value, carried.low, carried.high)
+        carried, remarks = carried_by(law, at_once)
+        warnings += remarks
+        found["ladder"] = (carried.value * units.rung, carried.low * units.rung, carried.high * units.rung)
         if change.size != 1:
             warnings.append("the ladder holds for the sizes that it was measured with, not for changed ones")
+    each = units.transfer_of(change)
     if host.workers and host.latency_s:
-        found["workers"] = (host.workers / host.latency_s,) * 3
+        found["workers"] = (each * host.workers / host.latency_s,) * 3
     if host.cores and host.cpu_s:
-        found["cores"] = (host.cores / host.cpu_s,) * 3
+        found["cores"] = (each * host.cores / host.cpu_s,) * 3
     if host.memory_bytes and host.resident_bytes and host.latency_s:
-        found["memory"] = (host.memory_bytes / (host.resident_bytes * host.latency_s),) * 3
+        found["memory"] = (each * host.memory_bytes / (host.resident_bytes * host.latency_s),) * 3
     given = (("workers", change.workers), ("cores", change.cores), ("memory", change.memory_bytes))
     for name, value in given:
         if value and name not in found and not (name == "workers" and law is not None):
-            warnings.append(f"{name} were changed, but what one transfer takes of them is not known")
+            warnings.append(f"{name} changed, but what one transfer takes of them is not known")
     if change.size != 1 and not {"workers", "cores", "memory"} & set(found):
         warnings.append("sizes were changed, but what one transfer costs is not known")
     return found, warnings
+
+
+def carried_by(law: Scalability, at_once: int | None = None) -> tuple[Bounded, list[str]]:
+    """The highest throughput that a ladder vouches for: at its peak, or as far as it was measured.
+
+    Args:
+        law: of the ladder.
+        at_once: sends under way at most; None for as many as are best.
+
+    Returns:
+        The throughput, and a remark where more may be possible than was measured.
+    """
+    farthest = min(law.peak_concurrency.value, math.inf if at_once is None else float(at_once))
+    measured = law.measured[-1]
+    if farthest <= measured:
+        return (law.peak_throughput if farthest == law.peak_concurrency.value else law.at(farthest)), []
+    remark = f"the ladder was measured up to {measured:g} at once and had not peaked: it may carry more than it says"
+    return law.at(measured), [remark]
 
 
 def _wait(rate: float, host: Host) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 from perfkit.errors import InputError
 from perfkit.stats.tabular import to_arrow
 
-__all__ = ["read_pairs"]
+__all__ = ["read_columns", "read_pairs"]
 
 _SEPARATORS = ",;\t"
 
@@ -30,18 +30,38 @@ def read_pairs(source: Any, names: tuple[str, str], what: str) -> tuple[list[Any
     >>> read_pairs({"time": ["2026-01-01"], "value": [3]}, ("time", "value"), "demand")
     (['2026-01-01'], [3.0])
     """
+    columns = read_columns(source, names, what)
+    return columns[names[0]], [_number(value, names[1], row, what) for row, value in enumerate(columns[names[1]], 1)]
+
+
+def read_columns(
+    source: Any, names: tuple[str, ...], what: str, optional: tuple[str, ...] = ()
+) -> Mapping[str, list[Any]]:
+    """Columns of a file or a frame, as they are.
+
+    Args:
+        source: as of `read_pairs`.
+        names: columns that it has to have.
+        what: what the source is, for messages.
+        optional: columns that are also taken where there are any.
+
+    Raises:
+        InputError: there is no such file, it is no table, has no rows, or a column is missing.
+
+    >>> read_columns({"concurrency": [1], "method": ["uds"]}, ("concurrency",), "the ladder", ("method", "launch"))
+    {'concurrency': [1], 'method': ['uds']}
+    """
     columns = _of_file(Path(source), what) if isinstance(source, str | Path) else _of_frame(source, what)
     cleaned = {name.strip(): column for name, column in columns.items()}
     missing = [name for name in names if name not in cleaned]
     if missing:
         raise InputError(
             f"{what} lacks the column {' and '.join(missing)}; it has {', '.join(cleaned) or 'none'}. "
-            f"Give the columns {names[0]} and {names[1]}"
+            f"Give the columns {' and '.join(names)}"
         )
-    first, second = cleaned[names[0]], cleaned[names[1]]
-    if not first:
+    if not cleaned[names[0]]:
         raise InputError(f"{what} has no rows; give a header and a row per measurement")
-    return first, [_number(value, names[1], row, what) for row, value in enumerate(second, 1)]
+    return {name: cleaned[name] for name in (*names, *optional) if name in cleaned}
 
 
 def _of_file(path: Path, what: str) -> Mapping[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import Any
 
 from perfkit.stats.capacity.demand import DemandForecast
@@ -12,6 +13,8 @@ from perfkit.tables import ResultTable
 from perfkit.workflows.forecast.bottleneck import Bottleneck
 
 __all__ = ["Forecast"]
+
+_WIDTH = 78
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Forecast:
         bottleneck: what gives way first; None where nothing is known of any resource.
         what_if: the same under the changes that were asked for; None without any.
         warnings: what limits the answer.
+        notes: where figures are from that were not given: which ladder, which traffic, what one transfer takes.
+        unit: of demand; empty where it is that of what was given.
     """
 
     usl: Scalability | None
@@ -35,6 +40,8 @@ class Forecast:
     bottleneck: Bottleneck | None
     what_if: Bottleneck | None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def sentence(self) -> str:
@@ -74,14 +81,23 @@ class Forecast:
             "bottleneck": self.bottleneck.to_plain() if self.bottleneck else None,
             "what_if": self.what_if.to_plain() if self.what_if else None,
             "sentence": self.sentence,
+            "unit": self.unit,
+            "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
 
+    def _basis(self) -> tuple[ResultTable, ...]:
+        said = [*self.notes, *(f"! {one}" for one in self.warnings)]
+        if not said:
+            return ()
+        lines = [line for one in said for line in textwrap.wrap(one, _WIDTH, subsequent_indent="  ")]
+        return (ResultTable("What this rests on", (), (), tuple(lines)),)
+
     def _repr_html_(self) -> str:
-        return "".join(table.to_html() for table in self.tables())
+        return "".join(table.to_html() for table in (*self.tables(), *self._basis()))
 
     def __str__(self) -> str:
         texts = [table.to_text() for table in self.tables()]
         if self.at is not None:
             texts.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
-        return "\n\n".join([*texts, *(f"! {one}" for one in self.warnings)])
+        return "\n\n".join([*texts, *(table.to_text() for table in self._basis())])

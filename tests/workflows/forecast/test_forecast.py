@@ -10,7 +10,8 @@ from perfkit.errors import InputError, UnknownNameError
 from perfkit.stats.capacity.demand import DemandForecast, forecast_demand
 from perfkit.stats.capacity.queues import queue
 from perfkit.workflows.forecast import Forecast, Host, forecast
-from perfkit.workflows.forecast.bottleneck import Change, bottleneck, parse_change
+from perfkit.workflows.forecast.bottleneck import bottleneck
+from perfkit.workflows.forecast.host import Change, parse_change
 
 LADDER = {
     "concurrency": [1, 18, 36, 72, 108, 144, 216],
