@@ -67,6 +67,7 @@ def _entry(name: str, title: str, *, days: bool, run_s: float) -> Entry:
         ),
         run_s=run_s,
         small_runs=10,
+        full_runs=60,
     )
 
 

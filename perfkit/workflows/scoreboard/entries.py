@@ -10,6 +10,7 @@ from perfkit.workflows.scoreboard import (
     launches,
     learning,
     off_policy,
+    predictions,
     releases,
     scalability,
     sequences,
@@ -29,4 +30,5 @@ ENTRIES: tuple[Entry, ...] = (
     *demand.ENTRIES,
     *learning.ENTRIES,
     *off_policy.ENTRIES,
+    *predictions.ENTRIES,
 )

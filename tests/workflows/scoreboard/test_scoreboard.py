@@ -19,13 +19,22 @@ from perfkit.stats.worlds import ab_traffic
 from perfkit.workflows.scoreboard import large, running, scoreboard
 from perfkit.workflows.scoreboard.claims import Entry, within
 from perfkit.workflows.scoreboard.entries import ENTRIES
+from perfkit.workflows.scoreboard.predictions import predicts
 from perfkit.workflows.scoreboard.releases import blocked_by_gate, blocked_by_levels
 from perfkit.workflows.scoreboard.result import MET, NOT_MET
 from perfkit.workflows.scoreboard.sequences import _ESTIMATES, looks
 
 DOCS = Path(__file__).parents[3] / "docs"
 QUICK = [entry.name for entry in ENTRIES if not entry.is_measurement]
-DEAR = ("sequence-null", "sequence-stops-mean", "sequence-stops-p95", "power-mean", "power-p95", "demand-hours")
+DEAR = (
+    "sequence-null",
+    "sequence-stops-mean",
+    "sequence-stops-p95",
+    "power-mean",
+    "power-p95",
+    "demand-hours",
+    "predictions",
+)
 
 
 def always(seed):
@@ -62,6 +71,14 @@ def test_every_entry_runs_once():
     board = scoreboard(only=names, runs=1, processes=1)
     assert not board.failures
     assert {figure.entry for figure in board.figures} == set(names)
+
+
+def test_a_model_of_few_sends_predicts_roughly():
+    found = predicts(5, launches=3, rounds=9)
+    # Near 80 % of the medians; of 20 000 sends more than 95 %.
+    assert found["within_15"] > 0.5
+    assert 0.8 < found["held"] < 0.97
+    assert found["worst"] <= found["held"]
 
 
 def test_a_small_scoreboard_shows_no_gross_error():
