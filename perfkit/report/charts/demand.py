@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
@@ -51,15 +51,16 @@ def demand_chart(
     known = [(time, float(value)) for time, value in zip(times, values, strict=True) if math.isfinite(value)]
     past = _frame([one for one, _ in known], [value for _, value in known]).with_columns(n=pl.lit(demand.n))
     x = alt.X("time:T", title="time (UTC)", axis=time_axis([*past["time"], *coming["time"]]))
-    y = alt.Y("value:Q", title="demand", axis=alt.Axis(titleAnchor="end"), scale=alt.Scale(zero=True))
+    shared: dict[str, Any] = {"title": "demand", "axis": alt.Axis(titleAnchor="end"), "scale": alt.Scale(zero=True)}
+    y = alt.Y("value:Q", **shared)
     tooltip = [
         alt.Tooltip("time:T", format="%d %b %Y %H:%M"),
-        alt.Tooltip("value:Q", format=".4~g"),
+        alt.Tooltip("value:Q", format=",.4~r"),
         alt.Tooltip("n:Q", title="n (values)"),
     ]
     base = alt.Chart(coming).encode(x=x, tooltip=tooltip)
     layers = [
-        base.mark_area(opacity=0.25, color=_COMING).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+        base.mark_area(opacity=0.25, color=_COMING).encode(y=alt.Y("low:Q", **shared), y2="high:Q"),
         base.mark_line(color=_COMING, strokeWidth=2).encode(y=y),
         *([alt.Chart(past).mark_line(color=_PAST, strokeWidth=1.2).encode(x=x, y=y)] if past.height else []),
         *(_limit_layers(limit, past, coming, x, y) if limit is not None else []),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
@@ -46,16 +46,21 @@ def scalability_chart(law: Scalability | None) -> alt.LayerChart:
     )
     points = pl.DataFrame({"concurrency": law.measured, "value": law.throughput, "n": law.n})
     x = alt.X("concurrency:Q", title="concurrency", scale=alt.Scale(domainMin=0, nice=False))
-    y = alt.Y("value:Q", title="throughput per second", axis=alt.Axis(titleAnchor="end"), scale=alt.Scale(zero=True))
+    shared: dict[str, Any] = {
+        "title": "throughput per second",
+        "axis": alt.Axis(titleAnchor="end"),
+        "scale": alt.Scale(zero=True),
+    }
+    y = alt.Y("value:Q", **shared)
     tooltip = [
         alt.Tooltip("concurrency:Q", format=".3~g"),
-        alt.Tooltip("value:Q", title="throughput", format=".4~g"),
+        alt.Tooltip("value:Q", title="throughput per second", format=",.4~r"),
         alt.Tooltip("n:Q", title="n (measurements)"),
     ]
     base = alt.Chart(curve).encode(x=x, tooltip=tooltip)
     measured = alt.Chart(points).encode(x=x, y=y, tooltip=tooltip)
     layers = [
-        base.mark_area(opacity=0.25, color=_LAW).encode(y=alt.Y("low:Q", title=None), y2="high:Q"),
+        base.mark_area(opacity=0.25, color=_LAW).encode(y=alt.Y("low:Q", **shared), y2="high:Q"),
         base.mark_line(color=_LAW, strokeWidth=2).encode(y=y),
         measured.mark_point(filled=True, size=55, opacity=1, color=_MEASURED),
         *_marks(law, x),

@@ -40,8 +40,13 @@ def utilisation_chart(found: Bottleneck | None, what_if: Bottleneck | None = Non
     points = pl.DataFrame(records)
     names = list(dict.fromkeys(one["resource"] for one in records))
     cases = [name for name in _COLOURS if name in {one["case"] for one in records}]
-    most = max(1.15, *(one["high"] for one in records)) * 1.12
-    x = alt.X("used:Q", title="share of the limit", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, most]))
+    most = max(1.0, *(one["high"] for one in records)) * 1.08
+    shared: dict[str, Any] = {
+        "title": "share of the limit",
+        "axis": alt.Axis(format="%", tickCount=6),
+        "scale": alt.Scale(domain=[0, most], nice=False),
+    }
+    x = alt.X("used:Q", **shared)
     y = alt.Y("resource:N", sort=names, title=None)
     side = alt.YOffset("case:N", sort=cases)
     colour = alt.Color("case:N", legend=None, scale=alt.Scale(domain=cases, range=[_COLOURS[one] for one in cases]))
@@ -53,12 +58,11 @@ def utilisation_chart(found: Bottleneck | None, what_if: Bottleneck | None = Non
     layers = [
         limit.mark_rule(color=_FULL, strokeDash=[5, 3], strokeWidth=1.5).encode(x=x),
         base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(
-            x=alt.X("low:Q", title=None, scale=alt.Scale(domain=[0, most])), x2="high:Q", color=colour
+            x=alt.X("low:Q", **shared), x2="high:Q", color=colour
         ),
         base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour, shape=shape),
-        base.mark_text(align="left", dx=7, fontSize=11).encode(
-            x=alt.X("high:Q", title=None, scale=alt.Scale(domain=[0, most])), text="label:N"
-        ),
+        # Right of the plot, where no label meets the line at which a resource is full.
+        base.mark_text(align="left", dx=8, fontSize=11).encode(x=alt.value("width"), text="label:N"),
     ]
     supposed = f" (diamond: with {what_if.change})" if what_if is not None and what_if.change else ""
     description = (
