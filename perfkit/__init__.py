@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from perfkit.learn.models import train as train
     from perfkit.learn.models.distilling import distil as distil
     from perfkit.learn.models.storing import load_model as load_model
+    from perfkit.learn.models.storing import save_model as save_model
     from perfkit.stats.capacity.scalability import scalability as scalability
     from perfkit.stats.change_points import change_points as change_points
     from perfkit.stats.experiments import ab as ab
@@ -172,6 +173,7 @@ _HOMES = {
     "replay": "perfkit.workflows.replay",
     "rollback": "perfkit.workflows.publish",
     "runs": "perfkit.workflows.runs",
+    "save_model": "perfkit.learn.models.storing",
     "scalability": "perfkit.stats.capacity.scalability",
     "scoreboard": "perfkit.workflows.scoreboard",
     "serve": "perfkit.channel",

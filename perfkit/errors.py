@@ -18,7 +18,7 @@
     ├── LakeError                the lake cannot be read or written
     ├── FileError                a file cannot be written; what was there is as it was
     ├── FitError                 the evidence does not allow a fit
-    ├── ModelError               a stored cost model cannot be used; the curves apply meanwhile
+    ├── ModelError               a stored cost model cannot be used
     ├── PublishError             a candidate was refused, or the files changed meanwhile
     └── ReportError              a notebook or page could not be produced
 
@@ -188,12 +188,11 @@ class ModelError(PerfkitError):
     """A stored cost model is missing, damaged, foreign or of an unknown schema; nothing of it was used.
 
     >>> print(ModelError("sha256 differs from the one recorded", path="data/models/v0001/boosters.skops"))
-    data/models/v0001/boosters.skops: sha256 differs from the one recorded; the published curves apply meanwhile. \
-Train anew with `perfkit learn`.
+    data/models/v0001/boosters.skops: sha256 differs from the one recorded. Train anew with `perfkit learn`.
     """
 
     def __init__(self, cause: str, *, path: str | Path) -> None:
-        super().__init__(f"{path}: {cause}; the published curves apply meanwhile. Train anew with `perfkit learn`.")
+        super().__init__(f"{path}: {cause}. Train anew with `perfkit learn`.")
         self.cause, self.path = cause, path
 
 

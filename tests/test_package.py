@@ -85,6 +85,7 @@ NAMES = [
     "replay",
     "rollback",
     "runs",
+    "save_model",
     "scalability",
     "scoreboard",
     "serve",

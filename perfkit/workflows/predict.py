@@ -202,7 +202,7 @@ def _open(model: CostModel | str | Path | None, thresholds: Path) -> _Source:
     except ModelError as error:
         if is_one:
             raise
-        why = str(error)
+        why = str(error).removesuffix(".")
     warning = f"{why}. Figures are of the published curves, intervals of medians instead of single transfers"
     try:
         return _Source(None, "", thresholds, (warning,), _load_published(thresholds))

@@ -219,16 +219,16 @@ class CostModel:
         """
         if tuple(plain["features"]) != FEATURES:
             raise ValueError(f"features {plain['features']!r}, this perfkit knows {FEATURES!r}")
-        provenance = dict(plain["provenance"])
-        provenance["warnings"] = tuple(provenance["warnings"])
-        memory = plain["memory_seen"]
+        if "latency_ns" not in plain["targets"]:
+            raise ValueError("no target latency_ns")
+        least, usual = plain["memory_seen"] or (None, None)
         return cls(
             {str(name): _target_from_plain(name, one, estimators) for name, one in plain["targets"].items()},
             Encoding({text: tuple(map(str, plain["encoding"][text])) for text in TEXTS}),
-            Provenance(**provenance),
+            _provenance_from_plain(plain["provenance"]),
             ModelReport.from_plain(plain["report"]),
-            tuple(SeenContext(**one) for one in plain["seen"]),
-            None if memory is None else (_finite(memory[0]), _finite(memory[1])),
+            tuple(_seen_from_plain(one) for one in plain["seen"]),
+            None if least is None else (_finite(least), _finite(usual)),
         )
 
     def to_table(self) -> ResultTable:
@@ -245,6 +245,32 @@ class CostModel:
 
     def __str__(self) -> str:
         return self.to_table().to_text()
+
+
+def _provenance_from_plain(plain: Mapping[str, Any]) -> Provenance:
+    counts: dict[str, Any] = {
+        name: _count(plain[name]) for name in ("seed", "observations", "launches", "runs", "schema")
+    }
+    texts: dict[str, Any] = {name: _text(plain[name]) for name in ("trained_at", "parent")}
+    moments: dict[str, Any] = {
+        name: None if plain[name] is None else _text(plain[name]) for name in ("first_observed_at", "last_observed_at")
+    }
+    return Provenance(
+        **counts,
+        **texts,
+        **moments,
+        table_versions={_text(name): _count(version) for name, version in plain["table_versions"].items()},
+        libraries={_text(name): _text(version) for name, version in plain["libraries"].items()},
+        warnings=tuple(_text(one) for one in plain["warnings"]),
+    )
+
+
+def _seen_from_plain(plain: Mapping[str, Any]) -> SeenContext:
+    names: dict[str, Any] = {name: _text(plain[name]) for name in TEXTS}
+    figures: dict[str, Any] = {
+        name: _finite(plain[name], lowest=0.0) for name in ("min_bytes", "max_bytes", "max_in_flight")
+    }
+    return SeenContext(**names, n=_count(plain["n"]), **figures)
 
 
 def _target_to_plain(one: TargetModel, layers: Mapping[str, int]) -> dict[str, Any]:
@@ -270,8 +296,8 @@ def _target_from_plain(name: str, plain: Mapping[str, Any], estimators: Mapping[
     adjustments = {}
     for entry in plain["adjustments"]:
         fixed, factor, per_byte = (_finite(entry[figure], lowest=0.0) for figure in ("fixed", "factor", "per_byte"))
-        adjustments[tuple(map(str, entry["key"]))] = Adjustment(fixed, factor, per_byte, int(entry["n"]))
-    layers = {key: Booster(estimators[key], int(n)) for key, n in plain["layers"].items()}
+        adjustments[tuple(map(str, entry["key"]))] = Adjustment(fixed, factor, per_byte, _count(entry["n"]))
+    layers = {key: Booster(estimators[key], _count(n)) for key, n in plain["layers"].items()}
     residual = layers.pop(f"{name}.residual", None)
     corrections = tuple(layers[f"{name}.correction{at}"] for at in range(len(layers)))
     slices = tuple(
@@ -291,13 +317,25 @@ def _target_from_plain(name: str, plain: Mapping[str, Any], estimators: Mapping[
         SpreadTable(_finite(plain["spread"]["overall"], lowest=1e-9), slices),
         Calibration(errors, float(calibration["level"])),
         plain["champion"],
-        int(plain["n"]),
+        _count(plain["n"]),
         {str(key): _finite(value) for key, value in plain["metrics"].items()},
     )
 
 
 def _finite(value: Any, lowest: float = -math.inf) -> float:
-    number = float(value)
+    number = math.nan if isinstance(value, str | bool) else float(value)
     if not (math.isfinite(number) and number >= lowest):
         raise ValueError(f"{value!r} where a finite number is expected")
     return number
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} where a count is expected")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} where text is expected")
+    return value

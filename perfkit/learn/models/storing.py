@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfkit.errors import FileError, ModelError, PerfkitError
+from perfkit.errors import FileError, InputError, ModelError, PerfkitError
 from perfkit.learn.models.stored_trees import check_booster
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def load_model(folder: str | Path) -> CostModel:
         folder: what `save_model` wrote, such as ``data/models/v0001``.
 
     Raises:
+        InputError: the folder is no path.
         ModelError: a file is missing, damaged, of another schema, holds a type that no model needs, or no model.
     """
     from perfkit.learn.models.model import CostModel
 
+    if not isinstance(folder, str | Path):
+        raise InputError(f"folder == {folder!r}, must be the path of a stored model, such as data/models/v0001")
     plain, estimators = read_parts(folder)
     try:
         model = CostModel.from_parts(plain, estimators)
