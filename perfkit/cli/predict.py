@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from perfkit.cli.options import existing, json_option, settings_option
 from perfkit.cli.output import show
 from perfkit.errors import InputError
-
-if TYPE_CHECKING:
-    import pyarrow
 
 __all__ = ["predict_command"]
 
@@ -28,7 +25,7 @@ __all__ = ["predict_command"]
 @click.option("--in-flight", type=int, default=1, show_default=True, help="Sends under way at once.")
 @click.option("--available-memory", metavar="SIZE", help="Memory available on the host, such as 2GiB.")
 @click.option("--hour", type=float, help="Hour of the day in UTC, 0 to 24.")
-@click.option("--batch", type=click.Path(path_type=Path), help="A CSV or Parquet file with a column payload_bytes.")
+@click.option("--batch", type=click.Path(path_type=Path), help="A CSV, Parquet or Arrow file: payload_bytes and more.")
 @click.option("--models", help="Versions of the cost model, or the folder of one.  [default: data/models]")
 @settings_option
 @json_option
@@ -59,6 +56,7 @@ def predict_command(
         raise InputError("give payload sizes such as 10MiB, or --batch with a file of them, and not both")
     existing(settings)
     from perfkit.workflows.predict import predict
+    from perfkit.workflows.row_files import read_frame
 
     conditions: dict[str, Any] = {
         "method": [method] if method is not None else None,
@@ -71,22 +69,7 @@ def predict_command(
         "available_bytes": available_memory,
         "hour": hour,
     }
-    asked = list(sizes) if batch is None else _read(batch)
+    asked = list(sizes) if batch is None else read_frame(batch)
     found = predict(asked, **conditions, model=models, thresholds=settings.with_name("thresholds.toml"))
     # Tools meet one shape, however many rows there are; a person who asks for one transfer sees all of it.
     show(found if as_json or len(found) > 1 else found[0], as_json=as_json)
-
-
-def _read(path: Path) -> pyarrow.Table:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        if path.suffix == ".csv":
-            return pyarrow.csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"--batch {path} cannot be read: {error}") from error
-    raise InputError(f"--batch {path} is neither .csv nor .parquet; give one of these")

@@ -78,9 +78,22 @@ def conditions_of_frame(frame: Any, given: Mapping[str, Any]) -> Conditions:
         raise InputError(f"the batch has no column payload_bytes, only {', '.join(table.column_names) or 'nothing'}")
     if not table.num_rows:
         raise InputError("the batch has no rows")
-    read = {name: table[name].to_pylist() for name in table.column_names}
+    read = {name: _with_default(name, table[name].to_pylist(), given.get(name)) for name in table.column_names}
     columns = {name: _column(name, value) for name, value in {**given, **read}.items()}
     return _checked({name: column for name, column in columns.items() if column is not None})
+
+
+def _with_default(name: str, column: list[Any], default: Any) -> list[Any]:
+    """A column whose empty text cells are as the argument says; numbers that are unknown stay so."""
+    if name in _RANGES or None not in column:
+        return column
+    if isinstance(default, list) and len(default) == 1:
+        (default,) = default
+    if not isinstance(default, str):
+        raise InputError(
+            f"{name} is empty in row {column.index(None) + 1} of the batch; fill every row, or leave it out"
+        )
+    return [default if one is None else one for one in column]
 
 
 def for_every_method(asked: Conditions, methods: Sequence[str]) -> Conditions:

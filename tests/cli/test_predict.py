@@ -55,13 +55,26 @@ def test_a_batch_is_read_from_a_file(perfkit: Callable[..., Any], models: str, s
     assert [one["method"] for one in plain["predictions"]] == ["uds", "shm"]
 
 
+def test_empty_cells_are_as_the_options_say(perfkit: Callable[..., Any], models: str) -> None:
+    Path("batch.csv").write_text("payload_bytes;method;available_bytes;kind\n1KiB;uds;2GiB;text\n64KiB;;;\n")
+    asked = ("predict", "--batch", "batch.csv", "--models", models)
+    plain = perfkit(*asked, "--method", "shm", "--kind", "tensor", "--json").json()["predictions"]
+    assert [(one["method"], one["kind"], one["available_bytes"]) for one in plain] == [
+        ("uds", "text", 2**31),
+        ("shm", "tensor", None),
+    ]
+    failed = perfkit(*asked)
+    assert failed.exit_code == 2
+    assert "method is empty in row 2" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "give payload sizes"),
         (("1KiB", "--batch", "x.csv"), "give payload sizes"),
-        (("--batch", "absent.csv"), "cannot be read"),
-        (("--batch", "absent.txt"), "neither .csv nor .parquet"),
+        (("--batch", "absent.csv"), "there is no file absent.csv"),
+        (("--batch", "absent.txt"), "ends with .csv, .tsv, .parquet or .arrow"),
         (("10XB",), "10XB"),
         (("1KiB", "--method", "nobody"), "nobody"),
         (("1KiB", "--in-flight", "0"), "in_flight == 0"),

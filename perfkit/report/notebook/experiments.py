@@ -102,9 +102,9 @@ def open_experiment(
     'better'
     """
     from perfkit.report.notebook.lake_versions import open_recorded
-    from perfkit.workflows.experiment.files import read_frame
     from perfkit.workflows.experiment.following import follow
     from perfkit.workflows.experiment.reporting import Analysis
+    from perfkit.workflows.row_files import read_frame
 
     if name and file_path:
         raise InputError(f"experiment {name!r} and file {file_path} are both given; give one")

@@ -14,12 +14,12 @@ from perfkit.errors import InputError, PerfkitError, UnknownNameError
 from perfkit.lake import DEFAULT_LAKE_PATH, Lake
 from perfkit.stats.experiments.sample_ratio import sample_ratio
 from perfkit.workflows.experiment.configuring import plan_digest
-from perfkit.workflows.experiment.files import FILE_ENDINGS, read_frame
 from perfkit.workflows.experiment.planned import Planned, find_experiment
 from perfkit.workflows.experiment.recorded import DERIVED, Recorded, read_recorded
 from perfkit.workflows.experiment.report import ExperimentReport
 from perfkit.workflows.experiment.reporting import Analysis, build_report
 from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.row_files import FILE_ENDINGS, read_frame
 
 __all__ = ["Followed", "experiment_report", "follow"]
 

@@ -9,10 +9,10 @@ from typing import Any
 from perfkit.errors import InputError
 from perfkit.lake import DEFAULT_LAKE_PATH
 from perfkit.stats.experiments import ABResult, ab
-from perfkit.workflows.experiment.files import FILE_ENDINGS, read_frame
 from perfkit.workflows.experiment.planned import find_experiment
 from perfkit.workflows.experiment.recorded import read_recorded
 from perfkit.workflows.fresh import open_fresh_lake
+from perfkit.workflows.row_files import FILE_ENDINGS, read_frame
 
 __all__ = ["judge"]
 

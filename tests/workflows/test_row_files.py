@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from perfkit.errors import InputError
-from perfkit.workflows.experiment.files import read_frame
 from perfkit.workflows.experiment.following import experiment_report
 from perfkit.workflows.experiment.reporting import Analysis
 from perfkit.workflows.experiment.testing import judge
+from perfkit.workflows.row_files import read_frame
 
 ROWS = {
     "session": [f"user-{number // 5}" for number in range(200)],
@@ -19,6 +19,13 @@ ROWS = {
     "latency_ns": [1000 + 37 * number % 211 for number in range(200)],
     "at": [f"2026-11-26T09:{number // 60:02}:{number % 60:02}Z" for number in range(200)],
 }
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separator_is_told_by_the_headings(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"\ufeffname{separator}value\na{separator}1\n", encoding="utf-8")
+    assert read_frame(path).to_pydict() == {"name": ["a"], "value": [1]}
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.parquet", "rows.arrow", "ROWS.CSV"])

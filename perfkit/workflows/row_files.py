@@ -1,4 +1,4 @@
-"""Rows of an experiment from a file that anybody may have written."""
+"""Rows of a file that anybody may have written: of an experiment, or to be predicted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from perfkit.errors import InputError
 __all__ = ["FILE_ENDINGS", "read_frame"]
 
 FILE_ENDINGS = (".csv", ".tsv", ".parquet", ".arrow")
+_SEPARATORS = ",;\t"
 
 
 def read_frame(path: str | Path) -> pa.Table:
     """The rows of a file.
 
     Args:
-        path: a CSV file with a line of headings, or a Parquet or Arrow file.
+        path: a CSV file with a line of headings, separated by commas, semicolons or tabs; or a Parquet or Arrow file.
 
     Raises:
         InputError: there is no such file, or it cannot be read as what its name says.
@@ -34,7 +35,9 @@ def read_frame(path: str | Path) -> pa.Table:
             return pl.read_parquet(path).to_arrow()
         if path.suffix.lower() == ".arrow":
             return pl.read_ipc(path).to_arrow()
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            headings = file.readline()
+        separator = max(_SEPARATORS, key=headings.count)
         return pl.read_csv(path, separator=separator, try_parse_dates=True, infer_schema_length=None).to_arrow()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
