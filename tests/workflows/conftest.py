@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,20 @@ def put_run(lake: Lake, run_id: str, minute: int = 0, *, status: str = "complete
     lake.append_run(RunRecord(run_id, status, moment, observations=len(rows), **facts))
 
 
-@pytest.fixture
-def runs_lake(tmp_path: Path) -> Lake:
-    """Three runs: two of a day that ended by themselves, and a newer one that did not."""
-    lake = open_lake(tmp_path / "lake")
+@pytest.fixture(scope="session")
+def runs_lake_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `runs_lake` copies."""
+    lake = open_lake(tmp_path_factory.mktemp("runs") / "lake")
     put_run(lake, "20261120-210000-aaaa", 0)
     put_run(lake, "20261120-220000-bbbb", 60, status="budget")
     put_run(lake, "20261121-070000-cccc", 600, status="interrupted")
-    return lake
+    return lake.path
+
+
+@pytest.fixture
+def runs_lake(runs_lake_made: Path, tmp_path: Path) -> Lake:
+    """Three runs: two of a day that ended by themselves, and a newer one that did not."""
+    return open_lake(shutil.copytree(runs_lake_made, tmp_path / "lake"))
 
 
 @pytest.fixture
