@@ -259,7 +259,8 @@ def _provenance_from_plain(plain: Mapping[str, Any]) -> Provenance:
         **counts,
         **texts,
         **moments,
-        table_versions={_text(name): _count(version) for name, version in plain["table_versions"].items()},
+        # A table that nothing was ever appended to has version -1.
+        table_versions={_text(name): _count(version, -1) for name, version in plain["table_versions"].items()},
         libraries={_text(name): _text(version) for name, version in plain["libraries"].items()},
         warnings=tuple(_text(one) for one in plain["warnings"]),
     )
@@ -329,8 +330,8 @@ def _finite(value: Any, lowest: float = -math.inf) -> float:
     return number
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+def _count(value: Any, lowest: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{value!r} where a count is expected")
     return value
 
