@@ -64,5 +64,5 @@ def read_champion(models: str | Path) -> Champion:
         model = load_version(models, standing.version)
         return Champion(standing, model, learned_from(models, standing.version, model))
     except ModelError as error:
-        said = f"the model in force is not used: {error.path}: {error.cause}; the curves apply until another is trained"
+        said = f"the model in force is not used: {error.path}: {error.cause}; the curves apply instead of it"
         return Champion(standing, problems=(said,))

@@ -91,7 +91,7 @@ def refresh(
     kept = keep_version(model, models, learned=learned, fallen=fallen, instead_of=champion.standing)
     result = RefreshResult(verdict, n, kept.version, found, None if contest is None else contest.comparison)
     warnings, published = _told(lake, result), None
-    if publish and verdict != FELL_BACK:
+    if publish:  # after falling back, what was distilled from the trees that got worse is withdrawn
         published, problems = publish_model(model, thresholds, settings, lake)
         warnings += problems
     return dataclasses.replace(result, published=published, warnings=warnings)

@@ -71,13 +71,17 @@ class Evidence:
         Args:
             before: what it had learned from: a run that was deleted may be imported again.
         """
-        rows = self.rows.filter(self.rows.producer_sequence > 0)
-        marks = self.lake.read(rows.group_by(NUMBERED_BY).aggregate(mark=rows.producer_sequence.max())).to_pylist()
-        without = self.lake.read(self.rows.filter(self.rows.producer_sequence == 0).select(*DIGESTED))
-        by_key = {(str(one["run_id"]), str(one["producer"]), int(one["epoch"])): int(one["mark"]) for one in marks}
+        number = self.rows.producer_sequence
+        groups = self.rows.group_by(NUMBERED_BY).aggregate(mark=number.max(), first=number.min())
+        found = self.lake.read(groups).to_pylist()
+        by_key = {(str(one["run_id"]), str(one["producer"]), int(one["epoch"])): int(one["mark"]) for one in found}
+        if all(one["first"] > 0 for one in found):
+            unnumbered = np.empty(0, np.uint64)
+        else:
+            unnumbered = np.unique(digests(self.lake.read(self.rows.filter(number == 0).select(*DIGESTED))))
         runs = {} if before is None else {key: mark for key, mark in before.marks.items() if key[0]}
         marks_of_all = {key: max(by_key.get(key, 0), runs.get(key, 0)) for key in {**runs, **by_key}}
-        return Learned(marks_of_all, np.unique(digests(without)))
+        return Learned(marks_of_all, unnumbered)
 
     def _marked(self, learned: Learned, *, new: bool) -> ibis.Table:
         """Rows that may be new (or known), told by their numbers as far as these tell: few are then read."""
@@ -120,7 +124,8 @@ def open_evidence(lake: str | Path, host: str = THIS_HOST) -> Evidence:
     rows = rows.filter(rows.source != "replay")
     if host == ANY_HOST:
         return Evidence(opened, rows, ())
-    records = opened.read(opened.runs.select("run_id", "fingerprint")).to_pylist()
+    has_runs = opened.versions()["runs"] >= 0
+    records = opened.read(opened.runs.select("run_id", "fingerprint")).to_pylist() if has_runs else []
     fingerprints = {str(one["run_id"]): json.loads(one["fingerprint"]) for one in records}
     here = collect_fingerprint()
     asked = here if host == THIS_HOST else _fingerprint_of(host, fingerprints)

@@ -84,13 +84,14 @@ class ModelHistory:
                 f"{one.version}{self._mark(one.version)}",
                 one.trained_at[:16].replace("T", " ") or "unknown",
                 f"{one.observations}",
-                f"updated from {one.parent}" if one.parent else "trained anew",
-                one.problem or "readable",
+                "unknown" if one.problem else f"updated from {one.parent}" if one.parent else "trained anew",
+                "damaged" if one.problem else "readable",
             )
             for one in self.versions
         )
         told = f"* In force: {self.standing}." if self.standing else "No model is in force: the published curves apply."
         notes = [told] if rows else [told, "`perfkit learn` trains the first version."]
+        notes += [f"! version {one.version} is damaged: {one.problem}" for one in self.versions if one.problem]
         notes += [f"! {warning}" for warning in self.warnings]
         columns = ("version", "trained (UTC)", "observations", "origin", "state") if rows else ()
         lines = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))

@@ -64,13 +64,13 @@ def traffic(
     noise: float = 0.1,
     **columns: Any,
 ) -> pa.Table:
-    """A service's transfers, one a second; every other one a table, which costs `table` times as much."""
+    """A service's transfers, one a second; every other pair a dataframe, which costs `table` times as much."""
     rng = np.random.default_rng((n, begins + 1_000_000))
     method = np.array(methods)[np.arange(n) % len(methods)]
-    kind = np.array(["tensor", "table"])[np.arange(n) // len(methods) % 2]
+    kind = np.array(["tensor", "dataframe"])[np.arange(n) // len(methods) % 2]
     size = np.exp2(rng.uniform(10, 22, n)).astype(np.int64)
     fixed, per_byte = np.array([METHODS[name] for name in method]).T
-    cost = (fixed + per_byte * size) * np.where(kind == "table", table, 1.0) * slower * rng.lognormal(0, noise, n)
+    cost = (fixed + per_byte * size) * np.where(kind == "dataframe", table, 1.0) * slower * rng.lognormal(0, noise, n)
     return pa.table({
         "source": ["service"] * n, "stage": ["whole"] * n, "method": method, "kind": kind, "payload_bytes": size,
         "wire_bytes": size, "latency_ns": cost.astype(np.int64),

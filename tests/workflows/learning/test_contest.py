@@ -22,7 +22,9 @@ def off_by(model: CostModel, factor: float, target: str = "latency_ns") -> CostM
     """The model with every prediction of a target multiplied."""
     one = model.targets[target]
     adjustments = {
-        key: dataclasses.replace(known, fixed=known.fixed * factor, factor=known.factor * factor, per_byte=0.0)
+        key: dataclasses.replace(
+            known, fixed=known.fixed * factor, factor=known.factor * factor, per_byte=known.per_byte * factor
+        )
         for key, known in one.baseline.adjustments.items()
     }
     moved = dataclasses.replace(one, baseline=dataclasses.replace(one.baseline, adjustments=adjustments))
@@ -78,7 +80,7 @@ def test_of_equally_good_models_one_replaces_the_other_in_one_of_a_hundred(
         luck = rng.normal(0, 0.05, block.max() + 1)[block] + rng.normal(0, 0.2, len(rows))
         drawn = dataclasses.replace(rows, targets={**rows.targets, "latency_ns": np.exp(usual + luck)})
         replaced += compare(high, low, drawn, "version 3").is_better
-    assert replaced <= 6  # of 120 at 0.01, more are seen once in 5000 times
+    assert replaced <= 5  # of 120 at 0.01, more are seen once in 600 times
 
 
 def test_what_is_held_out_is_new_newest_and_of_launches_of_its_own() -> None:

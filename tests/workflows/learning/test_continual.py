@@ -85,7 +85,7 @@ def test_after_costs_changed_their_shape_a_model_trained_on_what_came_after_take
     assert found.comparison.is_better
     assert found.comparison.error_new < found.comparison.error_in_force
     assert load_current(models).provenance.observations <= 550
-    assert median(models, "table") / median(models) == pytest.approx(6.0, rel=0.25)
+    assert median(models, "dataframe") / median(models) == pytest.approx(6.0, rel=0.25)
 
 
 def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told(folders: Any, record: Any) -> None:
