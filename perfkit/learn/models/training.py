@@ -33,6 +33,10 @@ Floats = npt.NDArray[np.float64]
 FEWEST_OBSERVATIONS = 1000
 """A model of fewer would learn noise: the curves apply."""
 _FEWEST_OF_TARGET = 20
+_COLUMNS: Mapping[str, str] = {
+    "cpu_ns": "columns cpu_sender_ns and cpu_receiver_ns",
+    "resident_bytes": "column resident_bytes",
+}
 _MOST_JUDGED = 250_000
 """Held-out transfers that are predicted to judge the model: more change the verdict little, and take minutes."""
 _LIBRARIES = ("perfkit", "numpy", "scipy", "scikit-learn", "skops")
@@ -116,7 +120,7 @@ def train(
         tell(0.3 + 0.7 * at / len(TARGETS), f"learning {target}")
         n = int(np.isfinite(rows.targets[target]).sum())
         if n < _FEWEST_OF_TARGET and target != "latency_ns":
-            warnings.append(f"{target}: {n} observations: nothing can be said about it")
+            warnings.append(f"{target}: {n} observations ({_COLUMNS[target]}): nothing can be said about it")
             continue
         if n < FEWEST_OBSERVATIONS:
             warnings.append(f"{target}: {n} observations, a model needs {FEWEST_OBSERVATIONS}: the curves apply")
