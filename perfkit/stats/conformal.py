@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import lfilter
 
 from perfkit.errors import InputError
 
-__all__ = ["WINDOW", "Adaptive", "Calibration", "calibrate", "follow", "start_adaptive"]
+__all__ = ["WINDOW", "Adaptive", "Calibration", "calibrate", "expected_errors", "follow", "start_adaptive"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,6 +26,8 @@ _GAMMA = 0.02
 _LOWEST_MISS, _HIGHEST_MISS = -0.05, 0.5
 _ROUNDING = 1e-9
 _SEED = 8
+_MEMORY, _PRIOR, _CLIP = 0.97, 10.0, 3.0
+"""Of 33 newest errors in the mean, against ten that would be 0; a stall counts as an error of three spreads."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,38 @@ def follow(adaptive: Adaptive, errors: npt.ArrayLike) -> tuple[Adaptive, Floats,
         insort(ranked, error)
     after = Adaptive(np.array(window, float), miss_low, miss_high, gamma, adaptive.level, adaptive.seen + values.size)
     return after, low, high
+
+
+def expected_errors(errors: npt.ArrayLike, streams: npt.ArrayLike) -> Floats:
+    """What the newest errors of its own stream say about each error, from those before it alone.
+
+    `follow` widens the intervals of all streams when one of them shifts, and too little for that one. Errors less what
+    is expected of them are alike again: follow those, and add what was expected to the bounds.
+
+    Args:
+        errors: standardised errors in order of time, finite.
+        streams: name of each error's stream, such as its method.
+
+    Returns:
+        An exponentially weighted mean of earlier clipped errors per stream, drawn towards 0 where they are few.
+
+    Raises:
+        InputError: an error is not finite, or the columns differ in length.
+
+    >>> expected_errors([1.0, 1.0, 1.0, -2.0], ["uds", "grpc", "uds", "grpc"]).round(3).tolist()
+    [0.0, 0.0, 0.091, 0.091]
+    """
+    values, names = _checked(errors), np.asarray(streams)
+    if names.shape != values.shape:
+        raise InputError(f"streams has shape {names.shape}, must have one name for each of the {values.size} errors")
+    expected = np.zeros(values.size)
+    position = np.unique(names, return_inverse=True)[1]
+    for stream in range(int(position.max(initial=-1)) + 1):
+        mine = np.flatnonzero(position == stream)
+        clipped = np.clip(values[mine], -_CLIP, _CLIP)
+        total, count = (lfilter([0, 1], [1, -_MEMORY], one) for one in (clipped, np.ones(mine.size)))
+        expected[mine] = total / (count + _PRIOR)
+    return expected
 
 
 def _rank(miss: float, size: int) -> int:

@@ -1,4 +1,4 @@
-"""Whether the world is still the one a model learned: shifts of its errors, and of what it is asked about."""
+"""Whether the world is still the one a model learned: shifts of its errors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2_contingency, t
+from scipy.stats import t
 
 from perfkit.errors import InputError
-from perfkit.stats.corrections import holm
-from perfkit.stats.tabular import to_arrow
 
-__all__ = ["OVERALL", "ColumnShift", "ErrorDrift", "InputDrift", "Shift", "watch_errors", "watch_inputs"]
+__all__ = ["OVERALL", "ErrorDrift", "Shift", "codes_of", "watch_errors"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,20 +23,17 @@ _DELTA = 0.002
 _CLIP = 3.0
 _ALPHA = 1e-4
 _MARGIN = 0.10
-_LAUNCH_ALPHA, _LAUNCH_SD, _LAUNCH_PRIOR, _FEWEST_IN_LAUNCH = 0.005, 0.05, 10, 20
-"""Launches of the same build differ by about 5 %; that counts as much as ten launches seen. There are fewer launches
-than neighbours to be deceived by, so that the level of theirs may be higher."""
+_LAUNCH_SD, _LAUNCH_PRIOR, _FEWEST_IN_LAUNCH = 0.05, 10, 20
+"""Launches of the same build differ by about 5 %; that counts as much as ten launches seen."""
+_LAUNCH_ALPHA_PER_ERROR, _HIGHEST_LAUNCH_ALPHA, _SHARE_OF_STREAM = 1.5e-5, 0.02, 0.35
+"""Every launch is a chance to be deceived by its luck: the longer launches are, the fewer are there, and the higher may
+the level of each be at the same rate of false alarms per error. Where errors are watched together and by stream, both
+may be deceived by the same luck."""
 _FEWEST, _FEWEST_AFTER = 200, 16
+_FEWEST_THROUGH = 100
 _BATCHES = 10
-_LOOK_AGAIN_AFTER = (32, 64, 128, 256, 512)
+_LOOK_AGAIN_AFTER = (32, 64, 128, 256, 512, 1024)
 _CONFIDENCE = 0.95
-
-_BINS = 10
-_RARE = 0.005
-_MOVED = 0.10
-_INPUT_ALPHA = 0.01
-_NUMBERS = ("payload_bytes", "in_flight", "available_bytes", "hour")
-_TEXT = ("method", "kind", "format", "compression", "signalling", "placement", "source")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +88,7 @@ class ErrorDrift:
     @property
     def method(self) -> str:
         """How shifts are found, for people."""
-        return f"ADWIN (delta {_DELTA}) on clipped standardised errors, confirmed with autocorrelated batches"
+        return f"ADWIN (delta {_DELTA}) on clipped standardised errors, confirmed against batches and launches"
 
     def to_plain(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -139,12 +134,12 @@ def watch_errors(
     values = _column(errors, "errors")
     scales = np.broadcast_to(_positive(scale), values.shape) if np.ndim(scale) == 0 else _positive(scale)
     _check_arguments(values, scales, history, margin)
-    clusters = None if groups is None else _codes(groups, "groups", values.size)
+    clusters = None if groups is None else codes_of(groups, "groups", values.size)
     if values.size < _FEWEST:
         return ErrorDrift((), max(values.size - history, 0), margin, "too few")
     names: list[tuple[str, npt.NDArray[np.intp]]] = [(OVERALL, np.arange(values.size))]
     if streams is not None:
-        codes = _codes(streams, "streams", values.size)
+        codes = codes_of(streams, "streams", values.size)
         labels = np.unique(np.asarray(streams).astype(str))
         names += [(str(label), np.flatnonzero(codes == code)) for code, label in enumerate(labels)]
     watched = [(name, rows) for name, rows in names if rows.size >= _FEWEST]
@@ -211,24 +206,67 @@ def _confirmed(
     before, after = errors[since:cut], errors[cut : at + 1]
     if before.size < _FEWEST // 2 or after.size < _FEWEST_AFTER:
         return None
-    variance, freedom = _long_run_variance(before)
+    variance, freedom = _long_run_variance(before if groups is None else _centred(before, groups[since:cut]))
     difference, scale = float(after.mean() - before.mean()), float(np.median(scales[cut : at + 1]))
     uncertain = variance * (1 / before.size + 1 / after.size)
     if uncertain <= 0 or abs(difference) * scale < margin:
         return None
     p = 2 * float(t.sf(abs(difference) / math.sqrt(uncertain), freedom))
-    p_launches = 0.0
+    p_launches, is_luck = 0.0, False
     if groups is not None:
         spread, launches = _between(before, groups[since:cut], variance, _LAUNCH_SD / scale)
-        between = spread * (1 / launches + 1 / np.unique(groups[cut : at + 1]).size)
-        p_launches = 2 * float(t.sf(abs(difference) / math.sqrt(between), _LAUNCH_PRIOR + launches - 1))
-        uncertain += between
-    if p > alpha or p_launches > alpha * _LAUNCH_ALPHA / _ALPHA:
+        difference, uncertain = _difference(
+            errors[since : at + 1], groups[since : at + 1], cut - since, variance, spread
+        )
+        p_launches = 2 * float(t.sf(abs(difference) / math.sqrt(uncertain), _LAUNCH_PRIOR + launches - 1))
+        is_luck = p_launches > _launch_alpha(groups[since : at + 1], alpha == _ALPHA)
+    if p > alpha or is_luck or abs(difference) * scale < margin:
         return None
     deviation = math.sqrt(uncertain)
     width = float(t.ppf((1 + _CONFIDENCE) / 2, freedom)) * deviation
     factor, low, high = (math.exp(scale * one) for one in (difference, difference - width, difference + width))
     return Shift("", cut, at, factor, low, high, max(p, p_launches))
+
+
+def _launch_alpha(groups: npt.NDArray[np.intp], is_alone: bool) -> float:
+    """Level of the test against the luck of launches, by the errors that one has."""
+    level = min(_LAUNCH_ALPHA_PER_ERROR * groups.size / np.unique(groups).size, _HIGHEST_LAUNCH_ALPHA)
+    return level if is_alone else _SHARE_OF_STREAM * level
+
+
+def _centred(errors: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+    """Errors less the mean of their launch: its luck is judged apart, and is no likeness of neighbours."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(errors - (np.bincount(inverse, errors) / counts)[inverse])
+
+
+def _difference(
+    errors: Floats, groups: npt.NDArray[np.intp], cut: int, noise: float, luck: float
+) -> tuple[float, float]:
+    """Difference between after and before a cut, and its variance, by generalised least squares.
+
+    All errors of a launch share its luck: a launch that runs through the cut tells of the difference without it.
+    """
+    is_after = np.arange(errors.size) >= cut
+    through = groups == groups[cut]
+    if min(int((through & ~is_after).sum()), int((through & is_after).sum())) < _FEWEST_THROUGH:
+        # The cut may be off by some errors: a launch that hardly reaches through it began, or ended, at it.
+        is_after = np.where(through, 2 * int((through & is_after).sum()) >= int(through.sum()), is_after)
+    inverse = np.unique(groups, return_inverse=True)[1]
+    weight = np.bincount(inverse) / noise
+    weight_after = np.bincount(inverse, is_after) / noise
+    total = np.bincount(inverse, errors) / noise
+    total_after = np.bincount(inverse, errors * is_after) / noise
+    shared = 1 + luck * weight
+    both = float(np.sum(weight / shared))
+    mixed = float(np.sum(weight_after / shared))
+    own = float(np.sum(weight_after - luck * weight_after**2 / shared))
+    level = float(np.sum(total / shared))
+    moved = float(np.sum(total_after - luck * weight_after * total / shared))
+    determinant = both * own - mixed**2
+    if determinant <= 0:
+        return 0.0, math.inf
+    return (both * moved - mixed * level) / determinant, both / determinant
 
 
 def _long_run_variance(errors: Floats) -> tuple[float, int]:
@@ -254,128 +292,8 @@ def _between(errors: Floats, groups: npt.NDArray[np.intp], variance: float, usua
     return (_LAUNCH_PRIOR * usual**2 + known * seen) / (_LAUNCH_PRIOR + known), max(means.size, 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ColumnShift:
-    """How one column of what a model is asked about moved.
-
-    Args:
-        column: its name.
-        stability: population stability index, without what chance adds: below 0.1 alike, above 0.25 another workload.
-        p: probability of a difference this large in the same workload, adjusted for the number of columns.
-        moved: whether both the size and the certainty are there.
-    """
-
-    column: str
-    stability: float
-    p: float
-    moved: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class InputDrift:
-    """Whether a workload is still the one that a model was trained on.
-
-    Args:
-        columns: every column that both frames have, the most moved first.
-        n: rows before and after.
-        verdict: "drift", "stable", or "too few" rows to tell.
-    """
-
-    columns: tuple[ColumnShift, ...]
-    n: tuple[int, int]
-    verdict: str
-
-    @property
-    def moved(self) -> tuple[str, ...]:
-        """Names of the columns that moved."""
-        return tuple(one.column for one in self.columns if one.moved)
-
-    def to_plain(self) -> dict[str, Any]:
-        """The result as plain values."""
-        return {
-            "verdict": self.verdict,
-            "n": list(self.n),
-            "columns": [dataclasses.asdict(one) for one in self.columns],
-        }
-
-    def __str__(self) -> str:
-        moved = ", ".join(f"{one.column} (stability index {one.stability:.2f})" for one in self.columns if one.moved)
-        return f"inputs: {self.verdict}" + (f": {moved}" if moved else "")
-
-
-def watch_inputs(before: Any, after: Any) -> InputDrift:
-    """Compare what a model is asked about with what it learned from, column by column.
-
-    Args:
-        before, after: frames with any of payload_bytes, in_flight, available_bytes, hour, method, kind, format,
-            compression, signalling, placement and source. Missing values count as a class of their own.
-
-    Raises:
-        InputError: one is no frame, or they share none of these columns.
-
-    Source: Siddiqi, *Credit Risk Scorecards* (2006), for the population stability index; Pearson's chi-squared test
-        of homogeneity on the same classes, adjusted after Holm.
-
-    >>> rng = np.random.default_rng(1)
-    >>> small, large = rng.lognormal(9, 1, 2000), rng.lognormal(11, 1, 2000)
-    >>> watch_inputs({"payload_bytes": small}, {"payload_bytes": large}).moved
-    ('payload_bytes',)
-    """
-    old, new = to_arrow(before), to_arrow(after)
-    names = [name for name in (*_NUMBERS, *_TEXT) if name in old.column_names and name in new.column_names]
-    if not names:
-        raise InputError(
-            f"the frames share none of {', '.join((*_NUMBERS, *_TEXT))}; got {', '.join(old.column_names)} and "
-            f"{', '.join(new.column_names)}"
-        )
-    sizes = (old.num_rows, new.num_rows)
-    if min(sizes) < _FEWEST:
-        return InputDrift((), sizes, "too few")
-    compared = [_compared(old[name], new[name], name) for name in names]
-    adjusted = holm([p for _, p in compared])
-    columns = [
-        ColumnShift(name, stability, float(p), bool(p < _INPUT_ALPHA and stability >= _MOVED))
-        for name, (stability, _), p in zip(names, compared, adjusted, strict=True)
-    ]
-    columns.sort(key=lambda one: -one.stability)
-    return InputDrift(tuple(columns), sizes, "drift" if any(one.moved for one in columns) else "stable")
-
-
-def _compared(old: Any, new: Any, name: str) -> tuple[float, float]:
-    """Population stability index and p-value of one column."""
-    first, second = (_classes_of_numbers if name in _NUMBERS else _classes_of_text)(old, new, name)
-    classes = int(max(first.max(), second.max())) + 1
-    counts = np.stack([np.bincount(first, minlength=classes), np.bincount(second, minlength=classes)]).astype(float)
-    rare = counts.sum(axis=0) < _RARE * counts.sum()
-    counts = np.column_stack((counts[:, ~rare], counts[:, rare].sum(axis=1)))
-    counts = counts[:, counts.sum(axis=0) > 0]
-    if counts.shape[1] < 2:
-        return 0.0, 1.0
-    shares = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
-    index = float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
-    chance = (counts.shape[1] - 1) * float(np.sum(1 / counts.sum(axis=1)))
-    return max(index - chance, 0.0), float(chi2_contingency(counts, correction=False).pvalue)
-
-
-def _classes_of_numbers(old: Any, new: Any, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    try:
-        first, second = (np.asarray(one.to_numpy(), float) for one in (old, new))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"column {name} holds {old.type} and {new.type}; give numbers") from error
-    known = first[np.isfinite(first)]
-    # Edges lie between values that occur: a size that rounds a little otherwise does not change its class.
-    edges = np.unique(np.quantile(known, np.arange(1, _BINS) / _BINS)) if known.size else np.empty(0)
-    parts = [np.where(np.isfinite(one), np.searchsorted(edges, one) + 1, 0).astype(np.intp) for one in (first, second)]
-    return parts[0], parts[1]
-
-
-def _classes_of_text(old: Any, new: Any, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    both = np.array([str(one or "") for one in (*old.to_pylist(), *new.to_pylist())])
-    codes = _codes(both, name, both.size)
-    return codes[: len(old)], codes[len(old) :]
-
-
-def _codes(values: npt.ArrayLike, name: str, size: int) -> npt.NDArray[np.intp]:
+def codes_of(values: npt.ArrayLike, name: str, size: int) -> npt.NDArray[np.intp]:
+    """Which of the sorted distinct values each value is; `InputError` where they are not `size`."""
     given = np.asarray(values)
     if given.shape != (size,):
         raise InputError(f"{name} has shape {given.shape}, must have one value for each of the {size} rows")

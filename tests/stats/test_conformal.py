@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from perfkit.errors import InputError
-from perfkit.stats.conformal import WINDOW, Adaptive, Calibration, calibrate, follow, start_adaptive
+from perfkit.stats.conformal import WINDOW, Adaptive, Calibration, calibrate, expected_errors, follow, start_adaptive
 
 SHIFT = np.log(1.2) / 0.20
 
@@ -139,3 +139,40 @@ def test_what_is_no_column_of_finite_numbers_is_refused(errors):
 def test_a_level_that_is_no_share_is_refused(level):
     with pytest.raises(InputError, match="level"):
         calibrate([1.0], level)
+
+
+def one_of_five_moves(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    streams = rng.integers(0, 5, 1000)
+    return rng.normal(0, 1, 1000) + SHIFT * (streams == 2), streams
+
+
+def test_a_stream_that_moves_alone_is_held_again_and_the_others_as_before():
+    moved, others = [], []
+    for seed in range(15):
+        errors, streams = one_of_five_moves(seed)
+        start = start_adaptive(calibrate(np.random.default_rng(100 + seed).normal(0, 1, 1000)))
+        surprise = errors - expected_errors(errors, streams)
+        _, low, high = follow(start, surprise)
+        inside = (low <= surprise) & (surprise <= high)
+        moved.append(inside[streams == 2].mean())
+        others.append(inside[streams != 2].mean())
+    assert np.mean(moved) >= 0.87
+    assert np.mean(others) == pytest.approx(0.90, abs=0.015)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 199))
+def test_nothing_is_expected_from_what_comes_later_or_of_others(seed, at):
+    errors, streams = (column[:200] for column in one_of_five_moves(seed))
+    other = np.where((np.arange(200) < at) & (streams == streams[at]), errors, 50.0)
+    assert expected_errors(other, streams)[at] == expected_errors(errors, streams)[at]
+    assert np.abs(expected_errors(errors * 1e6, streams)).max() <= 3
+
+
+def test_a_stream_that_keeps_its_errors_is_expected_to():
+    expected = expected_errors(np.full(2000, 0.8), np.zeros(2000))
+    # The closed form: so many errors count as 1 / (1 - 0.97), against ten of 0.
+    assert expected[-1] == pytest.approx(0.8 * (1 / 0.03) / (1 / 0.03 + 10))
+    assert expected_errors([], []).size == 0
+    with pytest.raises(InputError, match="streams"):
+        expected_errors([1.0, 2.0], ["uds"])

@@ -7,7 +7,8 @@ import pytest
 from scipy.signal import lfilter
 
 from perfkit.errors import InputError
-from perfkit.stats.drift import watch_errors, watch_inputs
+from perfkit.stats.drift import _difference, watch_errors
+from perfkit.stats.input_drift import watch_inputs
 
 NOISE = 0.20
 SLOWER = np.log(1.2) / NOISE
@@ -47,6 +48,41 @@ def test_a_fifth_slower_is_noticed_within_300_observations_and_told_by_size(case
         factors += [shifts[0].factor] if shifts else []
     assert np.median(delays) <= 300
     assert np.median(factors) == pytest.approx(1.2, abs=0.04)
+
+
+def launches_of_one_method(seed: int, count: int, length: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    rng, launch = np.random.default_rng(seed), np.arange(count) // length
+    return rng.normal(0, 1, count) + rng.normal(0, 0.05 / NOISE, count // length + 1)[launch], launch
+
+
+def test_a_shift_within_a_launch_is_told_from_its_luck():
+    delays = []
+    for seed in range(15):
+        errors, launch = launches_of_one_method(seed, 4250)
+        errors[2250:] += SLOWER
+        shifts = watch_errors(errors, scale=NOISE, groups=launch, history=2250).shifts
+        delays.append(shifts[0].noticed - 2250 if shifts else 2000)
+    assert np.median(delays) <= 300
+
+
+def test_luck_of_launches_is_no_drift_however_long_they_are():
+    found = 0
+    for length in (100, 500, 1000):
+        for seed in range(4):
+            errors, launch = launches_of_one_method(50 + seed, 10_000, length)
+            found += len(watch_errors(errors, scale=NOISE, groups=launch).shifts)
+    assert found <= 6  # 0.2 per 10 000 are 2.4; more than 6 of so many happen once in 100 times
+
+
+def test_the_difference_is_that_of_generalised_least_squares():
+    rng = np.random.default_rng(9)
+    groups, cut = np.repeat([0, 1, 2], [150, 300, 200]), 300
+    errors, noise, luck = rng.normal(0, 1, 650), 1.3, 0.09
+    design = np.column_stack((np.ones(650), np.arange(650) >= cut))
+    inverse = np.linalg.inv(noise * np.eye(650) + luck * (groups[:, None] == groups[None, :]))
+    covariance = np.linalg.inv(design.T @ inverse @ design)
+    known = (covariance @ design.T @ inverse @ errors)[1], covariance[1, 1]
+    assert _difference(errors, groups, cut, noise, luck) == pytest.approx(known)
 
 
 def test_the_interval_of_a_shift_holds_its_size():

@@ -17,8 +17,9 @@ from perfkit.learn.models.features import TransferRows, read_rows
 from perfkit.learn.models.model import CostModel, Provenance, TargetModel
 from perfkit.learn.models.report import CURVES, MODEL
 from perfkit.learn.models.splits import recent_errors
-from perfkit.stats.conformal import WINDOW, calibrate, follow, start_adaptive
-from perfkit.stats.drift import OVERALL, ErrorDrift, InputDrift, watch_errors, watch_inputs
+from perfkit.stats.conformal import WINDOW, calibrate, expected_errors, follow, start_adaptive
+from perfkit.stats.drift import OVERALL, ErrorDrift, watch_errors
+from perfkit.stats.input_drift import InputDrift, watch_inputs
 from perfkit.tables import ResultTable
 
 __all__ = ["MOST_CORRECTIONS", "TargetUpdate", "Update", "update"]
@@ -34,7 +35,8 @@ _TREES, _LEARNING_RATE, _MOST_ROWS = 40, 0.1, 50_000
 _ALPHA = 0.001
 _LEAST_GAIN = 0.01
 _LEVEL_SD, _LAUNCH_SD = 0.15, 0.05
-_PAST_BLOCKS = 12
+_PAST_BLOCKS = 3
+"""Launches that a calibration stands for, at the least: what its errors had in common is not known any more."""
 _KEY = ("method", "signalling", "placement", "source")
 
 
@@ -208,11 +210,11 @@ def _update_target(
     as_asked = _with_recent(one.baseline, rows, log_cost)
     standardised = (log_cost - one.log_median(as_asked, model.encoding)) / scale
     low, high = one.calibration.bounds()
-    _, follow_low, follow_high = follow(start_adaptive(one.calibration), standardised)
+    surprise = standardised - expected_errors(standardised, rows.combined(_KEY)[0])
+    _, follow_low, follow_high = follow(start_adaptive(one.calibration), surprise)
 
-    since = max((shift.began for shift in drift.shifts if shift.stream == OVERALL), default=0)
-    fresh = slice(min(since, len(rows) - _FEWEST), None)
-    rows, log_cost = rows.take(np.arange(len(rows))[fresh]), log_cost[fresh]
+    fresh = _after_shifts(drift, rows)
+    rows, log_cost = rows.take(fresh), log_cost[fresh]
     levelled, levels = _levelled(one, rows, as_usual[fresh])
     corrected, seen, left = _with_trees(model, levelled, rows, log_cost, seed)
     curves, _ = _levelled(_curves_alone(one), rows, log_cost - one.baseline.log_cost(rows))
@@ -224,7 +226,7 @@ def _update_target(
     if degraded:
         corrected, seen, left = curves, 0, left_by_curves
     errors = left / corrected.scale.spread(rows)
-    followed = float(np.mean((follow_low <= standardised) & (standardised <= follow_high)))
+    followed = float(np.mean((follow_low <= surprise) & (surprise <= follow_high)))
     metrics = {**one.metrics, "coverage_following": followed, "updated_with": float(standardised.size)}
     corrected = dataclasses.replace(
         corrected,
@@ -237,16 +239,30 @@ def _update_target(
     return corrected, TargetUpdate(standardised.size, drift, levels, has_new_trees, degraded, held, followed)
 
 
+def _after_shifts(drift: ErrorDrift, rows: TransferRows) -> npt.NDArray[np.intp]:
+    """Rows since everything moved last, and since their method did."""
+    methods, place = _methods(rows), np.arange(len(rows))
+    is_fresh = np.ones(len(rows), bool)
+    for shift in drift.shifts:
+        is_fresh &= (place >= shift.began) | ((methods != shift.stream) & (shift.stream != OVERALL))
+    is_fresh[-_FEWEST:] = True
+    return np.flatnonzero(is_fresh)
+
+
+def _methods(rows: TransferRows) -> npt.NDArray[Any]:
+    return np.array(rows.names["method"])[rows.codes["method"]]
+
+
 def _drift(one: TargetModel, standardised: Floats, scale: Floats, rows: TransferRows) -> ErrorDrift:
     """Shifts among the new errors, with the calibration's as what came before."""
     past = start_adaptive(one.calibration).window
-    methods = np.array(rows.names["method"])[rows.codes["method"]]
+    methods = _methods(rows)
     return _without_history(
         watch_errors(
             np.concatenate((past, standardised)),
             scale=np.concatenate((np.full(past.size, one.scale.overall), scale)),
             streams=np.concatenate((_dealt(methods, past.size), methods)),
-            # Past errors come shuffled: dealt into blocks they say that their mean is that of many launches.
+            # Past errors come shuffled: dealt into blocks they say that their mean is that of some launches.
             groups=np.concatenate((-1 - np.arange(past.size) % _PAST_BLOCKS, rows.group)),
             history=past.size,
         ),
