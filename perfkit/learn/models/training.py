@@ -37,6 +37,7 @@ _COLUMNS: Mapping[str, str] = {
     "cpu_ns": "columns cpu_sender_ns and cpu_receiver_ns",
     "resident_bytes": "column resident_bytes",
 }
+_LEAST_SHORTFALL = 0.10
 _MOST_JUDGED = 250_000
 """Held-out transfers that are predicted to judge the model: more change the verdict little, and take minutes."""
 _LIBRARIES = ("perfkit", "numpy", "scipy", "scikit-learn", "skops")
@@ -126,6 +127,7 @@ def train(
             warnings.append(f"{target}: {n} observations, a model needs {FEWEST_OBSERVATIONS}: the curves apply")
         targets[target], report = _learn(task, target)
         reports.append(report)
+        warnings += _warnings_of_coverage(report, task.level)
     tell(1.0, "done")
     report_of_all = ModelReport(task.level, tuple(reports), tuple(warnings))
     memory = rows.numbers["available_bytes"]
@@ -243,6 +245,17 @@ def _report(held_out: HeldOut, target: str, champion: str, why: str, predicted: 
         median_error(held_out, held_out.curves),
         coverage_by_slice(held_out, predicted, level),
     )
+
+
+def _warnings_of_coverage(report: TargetReport, level: float) -> list[str]:
+    """The slice whose held-out transfers were within their intervals least often, where that is too rarely."""
+    worst = report.worst
+    if worst is None or worst.coverage >= level - _LEAST_SHORTFALL:
+        return []
+    return [
+        f"{report.target}: intervals are to hold {level:.0%} of transfers, of {worst.name} ({worst.slice}) they held "
+        f"{worst.coverage:.0%} of {worst.n:,}: plan with wider ones there, and let more launches or traffic tell"
+    ]
 
 
 def _warnings_of_groups(rows: TransferRows) -> list[str]:

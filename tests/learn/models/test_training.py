@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from perfkit.errors import FitError, InputError, UnknownNameError
-from perfkit.learn.models import CostModel, read_rows, rows_of, train
+from perfkit.learn.models import CostModel, SliceCoverage, TargetReport, read_rows, rows_of, train
+from perfkit.learn.models.training import _warnings_of_coverage
 from perfkit.stats.worlds import METHODS, sweep, true_latency_ns
 
 
@@ -148,3 +149,17 @@ def test_a_single_row_is_learned_from(size: int) -> None:
     assert np.exp(predicted.log_median) == pytest.approx([5.0])
     assert predicted.log_high[0] == np.inf  # one error says nothing about the next
     model.parts()
+
+
+@pytest.mark.parametrize(
+    ("coverage", "n", "is_said"), [(0.64, 800, True), (0.64, 100, False), (0.81, 800, False), (0.95, 800, False)]
+)
+def test_a_slice_that_intervals_hold_too_rarely_is_named(coverage: float, n: int, is_said: bool) -> None:
+    slices = (
+        SliceCoverage("all", "all", 0.9, 9000),
+        SliceCoverage("size", ">= 16MiB", coverage, n),
+        SliceCoverage("method", "uds", 0.9, 5000),
+    )
+    report = TargetReport("resident_bytes", "curves", "", 9000, 40, None, 0.9, None, 0.1, slices)
+    said = _warnings_of_coverage(report, 0.9)
+    assert [">= 16MiB (size) they held 64% of 800" in one for one in said] == [True] * is_said
