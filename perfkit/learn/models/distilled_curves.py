@@ -55,17 +55,19 @@ class Job:
         at = [float(size) for size in self.sizes]
         others = np.array([sum(one.value_and_half_widths(size)[0] for one in self._others) for size in at])
         before = np.array([self.part.value_and_half_widths(size)[0] for size in at])
+        # Without a curve for this load, plans would take that of one in flight, which is distilled, too.
+        is_there = self.part.key.in_flight == self.key.in_flight
         found: dict[CurveKey, CostCurve] = {}
         for state, whole in medians.items():
             if not np.isfinite(whole).all():
                 continue  # a method that the model never met
             values = np.maximum.accumulate(np.maximum(whole - others, _SMALLEST_SHARE * whole))
-            if (np.abs(values - before) <= TOLERANCE * whole).all():
+            if is_there and (np.abs(values - before) <= TOLERANCE * whole).all():
                 continue
             key = self.key if state == NORMAL else dataclasses.replace(self.key, state=state)
             found[key] = self._curve(values, whole)
             if state == NORMAL:
-                before = values  # what holds in every other state, unless it says otherwise
+                before, is_there = values, True  # what holds in every other state, unless it says otherwise
         return found
 
     @property

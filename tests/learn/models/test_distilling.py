@@ -250,6 +250,17 @@ def test_loads_that_were_seen_get_curves_and_what_nobody_saw_keeps_its_own() -> 
     }
 
 
+def test_a_load_that_costs_what_the_fit_says_of_one_does_not_follow_what_the_model_says_of_one() -> None:
+    def dearer_alone(payload_bytes, *, target, method, in_flight, **_):
+        fixed, per_byte = np.array([LINES[name] for name in np.broadcast_to(method, payload_bytes.shape)]).T
+        return (fixed + per_byte * payload_bytes) * np.where(np.asarray(in_flight) == 1, 1.5, 1.0)
+
+    contexts = tuple(seen(method, max_in_flight=2.0) for method in LINES)
+    after = distil(Stub(dearer_alone, contexts), fitted()).curves
+    costs = [method_cost(after, "uds", Context(in_flight=load), 10**6).value for load in (1, 2)]
+    assert costs[0] / costs[1] == pytest.approx(1.5, rel=0.05)
+
+
 def test_what_services_sent_counts_where_it_is_known_of_all_methods() -> None:
     def by_source(payload_bytes, *, target, method, source, **_):
         return np.where(np.asarray(source) == "service", 9e6, 4e6) + payload_bytes
