@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from perfkit.config.curves import CurveSet
 from perfkit.lake import open_lake
+from perfkit.lake.delta import conform
 from perfkit.learn.models import CostModel, train, training
+from perfkit.schema import TRANSFER_COLUMNS, arrow_schema
 from perfkit.workflows.learning import contest, continual, from_lake
+from perfkit.workflows.learning.learned import NUMBERED_BY, Learned
 
 METHODS = {"uds": (30e3, 0.30), "shm_pool": (60e3, 0.05)}
 START = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
@@ -79,6 +83,33 @@ def traffic(
     })  # fmt: skip
 
 
+class MemoryEvidence:
+    """What `Evidence` says of a lake, of rows in memory: a lake takes longer than what is learned from it."""
+
+    warnings = ()
+
+    def __init__(self, path: Path) -> None:
+        self.lake = open_lake(path)
+        self.rows = arrow_schema().empty_table()
+
+    def newest(self, *, since: datetime.datetime | None = None) -> pa.Table:
+        rows = self.rows if since is None else self.rows.filter(pc.field("observed_at") > since)
+        return rows.sort_by("observed_at")
+
+    def count(self, *, since: datetime.datetime | None = None) -> int:
+        return int(self.newest(since=since).num_rows)
+
+    def new_to(self, learned: Learned) -> pa.Table:
+        return self.newest().filter(~learned.holds(self.newest()))
+
+    def known_to(self, learned: Learned, most: int) -> pa.Table:
+        return self.newest().filter(learned.holds(self.newest())).slice(0, most)
+
+    def everything(self, before: Learned | None = None) -> Learned:
+        found = self.rows.group_by(list(NUMBERED_BY)).aggregate([("producer_sequence", "max")]).to_pylist()
+        return Learned({tuple(one[name] for name in NUMBERED_BY): one["producer_sequence_max"] for one in found})
+
+
 @dataclasses.dataclass
 class Recorder:
     """A service that records into a lake through a slot of its journal: its rows are numbered."""
@@ -87,18 +118,31 @@ class Recorder:
     producer: str = "slot-000"
     epoch: int = 1
     written: int = 0
+    memory: MemoryEvidence | None = None
 
     def __call__(self, n: int, **options: Any) -> None:
         numbers = np.arange(self.written + 1, self.written + n + 1)
         self.written += n
         table = traffic(n, producer=self.producer, epoch=self.epoch, producer_sequence=numbers, **options)
-        open_lake(self.lake).append_transfers(table)
+        if self.memory is not None:
+            self.memory.rows = pa.concat_tables([self.memory.rows, conform(table, arrow_schema(), TRANSFER_COLUMNS)])
+        else:
+            open_lake(self.lake).append_transfers(table)
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Recorder:
     """Record traffic into the test's lake."""
     return Recorder(tmp_path / "lake")
+
+
+@pytest.fixture
+def in_memory(record: Recorder, monkeypatch: pytest.MonkeyPatch) -> MemoryEvidence:
+    """What is recorded stays in memory."""
+    evidence = record.memory = MemoryEvidence(record.lake)
+    for module in (from_lake, continual):
+        monkeypatch.setattr(module, "open_evidence", lambda lake, host: evidence)
+    return evidence
 
 
 @pytest.fixture(name="traffic", scope="session")

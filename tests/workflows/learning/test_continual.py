@@ -29,16 +29,10 @@ def modelled(tmp_path_factory: pytest.TempPathFactory, traffic: Any, curves: Any
 
 
 @pytest.fixture
-def folders(tmp_path: Any, modelled: CostModel, record: Any) -> Any:
+def folders(tmp_path: Any, modelled: CostModel, record: Any, in_memory: Any) -> Any:
     record(400, table=2.0)
-    versions.keep_version(modelled, tmp_path / "models", learned=_everything(record))
+    versions.keep_version(modelled, tmp_path / "models", learned=in_memory.everything())
     return tmp_path / "lake", tmp_path / "models"
-
-
-def _everything(record: Any) -> Any:
-    from perfkit.workflows.learning.evidence import open_evidence
-
-    return open_evidence(record.lake).everything()
 
 
 def median(models: Any, kind: str = "tensor") -> float:
@@ -68,7 +62,7 @@ def test_a_slower_host_is_followed_and_a_model_trained_anew_has_to_be_better(fol
     assert second.to_plain()["comparison"]["n"] >= 80
 
     # What a service held back since before the shift says nothing about how it is now, and is not kept waiting for.
-    type(record)(lake, producer="slot-001")(150, begins=500, table=2.0)
+    type(record)(lake, producer="slot-001", memory=record.memory)(150, begins=500, table=2.0)
     assert refresh(lake, models).verdict == "nothing new"
     assert "model drifted" in [one.name for one in list_events(lake).events]
 
@@ -105,7 +99,7 @@ def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told
 
 def test_late_rows_are_learned_from_once(folders: Any, record: Any) -> None:
     lake, models = folders
-    late = type(record)(lake, producer="slot-001")
+    late = type(record)(lake, producer="slot-001", memory=record.memory)
     late(150, begins=-5000, table=2.0)
     found = refresh(lake, models)
     assert (found.verdict, found.n) == ("updated", 150)
@@ -115,6 +109,10 @@ def test_late_rows_are_learned_from_once(folders: Any, record: Any) -> None:
     late(70, begins=9000, table=2.0)
     assert refresh(lake, models).n == 110
     assert load_current(models).provenance.observations == 400 + 150 + 110
+    # A version that is taken back has not learned from what came after it.
+    versions.roll_back(models)
+    again = refresh(lake, models)
+    assert (again.n, again.version, load_current(models).provenance.parent) == (110, 4, "v0002")
 
 
 def test_rows_that_no_model_can_use_change_nothing(folders: Any, record: Any) -> None:
@@ -154,12 +152,3 @@ def test_watching_trains_the_first_model_goes_on_where_it_was_and_leaves_nothing
     again = watch(record.lake, models, every_s=0.001, progress=tell)
     assert (again.last.result.verdict, again.last.result.n) == ("nothing new", 0)
     assert {path.name for path in models.iterdir()} == {"v0001", "v0002", "current.json"}
-
-
-def test_a_version_taken_back_has_not_learned_from_what_came_after_it(folders: Any, record: Any) -> None:
-    lake, models = folders
-    record(120, begins=2000, table=2.0)
-    assert refresh(lake, models).version == 2
-    versions.roll_back(models)
-    found = refresh(lake, models)
-    assert (found.n, found.version, load_current(models).provenance.parent) == (120, 3, "v0001")

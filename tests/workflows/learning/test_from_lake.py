@@ -42,6 +42,7 @@ def test_the_first_model_is_kept_and_told_of(tmp_path: Path, record: Any) -> Non
     assert "0 observations that version 1 did not see" in again.reason
 
 
+@pytest.mark.usefixtures("in_memory")
 def test_a_model_that_is_surely_better_on_what_neither_saw_replaces_the_one_in_force(
     tmp_path: Path, record: Any
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_model_that_is_surely_better_on_what_neither_saw_replaces_the_one_in_f
     assert "surely better" in learned.reason
 
 
+@pytest.mark.usefixtures("in_memory")
 def test_a_model_that_is_not_surely_better_is_not_kept(tmp_path: Path, record: Any) -> None:
     record(100)
     _learn(tmp_path)
@@ -64,6 +66,7 @@ def test_a_model_that_is_not_surely_better_is_not_kept(tmp_path: Path, record: A
     assert "not surely better" in learned.reason
 
 
+@pytest.mark.usefixtures("in_memory")
 def test_a_model_that_is_worse_is_not_kept(tmp_path: Path, record: Any) -> None:
     """The old traffic was slow, the model in force is of fast traffic, and what comes now is fast again."""
     record(100)
@@ -85,19 +88,18 @@ def test_with_too_little_the_curves_apply(tmp_path: Path, record: Any) -> None:
     assert versions.current_version(tmp_path / "models") is None
 
 
-@pytest.mark.parametrize("damaged", ["model.json", "learned.json"])
-def test_a_damaged_model_in_force_is_replaced_and_named(
-    tmp_path: Path, record: Any, small_model: CostModel, damaged: str
-) -> None:
+@pytest.mark.usefixtures("in_memory")
+def test_a_damaged_model_in_force_is_replaced_and_named(tmp_path: Path, record: Any, small_model: CostModel) -> None:
     record(80)
     versions.keep_version(small_model, tmp_path / "models")
-    (tmp_path / "models" / "v0001" / damaged).write_text("{")
+    (tmp_path / "models" / "v0001" / "learned.json").write_text("{")
     learned = _learn(tmp_path)
     assert (learned.verdict, learned.version) == ("kept", 2)
-    assert any(f"v0001/{damaged}" in warning for warning in learned.warnings)
+    assert any("v0001/learned.json" in warning for warning in learned.warnings)
     assert "cannot be read" in learned.reason
 
 
+@pytest.mark.usefixtures("in_memory")
 def test_after_falling_back_the_next_model_comes_into_force(
     tmp_path: Path, record: Any, small_model: CostModel
 ) -> None:
