@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfkit.errors import InputError
+from perfkit.tables import plural
 
 __all__ = ["EvenSeries", "even_series", "time_text"]
 
@@ -87,10 +88,12 @@ def even_series(times: Sequence[Any] | npt.NDArray[Any], values: Sequence[Any] |
     moments, place, counts = np.unique(seconds[order], return_inverse=True, return_counts=True)
     means = np.bincount(place, numbers[order]) / counts
     if np.any(counts > 1):
-        warnings.append(f"{int(np.sum(counts > 1))} times had several values, which were averaged")
+        warnings.append(f"{plural(int(np.sum(counts > 1)), 'time')} had several values, which were averaged")
     if len(moments) < _FEWEST:
+        verb = "is" if len(moments) == 1 else "are"
         raise InputError(
-            f"{len(moments)} values at different times are too few to forecast from; give {_FEWEST} or more"
+            f"{plural(len(moments), 'value')} at different times {verb} too few to forecast from; "
+            f"give {_FEWEST} or more" + "".join(f" ({one})" for one in warnings)
         )
     return _on_grid(moments, means, warnings)
 
@@ -103,7 +106,8 @@ def _known(
     if np.any(np.isinf(numbers)):
         raise InputError(f"value {int(np.flatnonzero(np.isinf(numbers))[0]) + 1} is infinite; give finite numbers")
     missing = np.isnan(numbers)
-    said = [f"{int(missing.sum())} values are missing and count as gaps"] if missing.any() else []
+    gone = int(missing.sum())
+    said = [f"{plural(gone, 'value')} {'is' if gone == 1 else 'are'} missing: counted as gaps"] if gone else []
     return seconds[~missing], numbers[~missing], said
 
 

@@ -36,7 +36,7 @@ def forecast(
     *,
     ladder: Any = None,
     demand: Any = None,
-    lake: str | Path | None = None,
+    lake: Lake | str | Path | None = None,
     run: str | None = None,
     method: str | None = None,
     size: int | str | None = None,
@@ -57,7 +57,8 @@ def forecast(
         ladder: a CSV file, frame or dictionary with the columns ``concurrency`` and ``throughput`` (of several methods
             and sizes also ``method`` and ``payload_bytes``), or what `perfkit.bench_ladder` returned.
         demand: a CSV file, frame or dictionary with the columns ``time`` and ``value``.
-        lake: where what is not given is read: the newest ladder of this host, and the traffic of services by the hour.
+        lake: the lake, or its folder, where what is not given is read: the newest ladder of this host, and the traffic
+            of services by the hour.
             None: ``data/lake`` where neither ladder nor demand is given, otherwise no lake.
         run: run of the lake whose ladder counts, or the beginning of its name.
         method: whose ladder counts, and whose costs where demand is not read from a lake.
@@ -92,7 +93,7 @@ def forecast(
         lake = _LAKE
     _check(ladder, demand, lake, quantity, **wanted)
     change = None if what_if is None else parse_change(what_if)
-    opened = None if lake is None else open_fresh_lake(lake)
+    opened = lake if lake is None or isinstance(lake, Lake) else open_fresh_lake(lake)
     known, traffic, warnings = _sources(opened, ladder, demand, (run, method, payload_bytes), seed, wanted)
     series, unit = (demand, "") if traffic is None else _series(traffic, quantity)
     coming = None if series is None else _demand(series, horizon, level, seed)
@@ -247,6 +248,12 @@ def _demand(demand: Any, horizon: str | int | None, level: float, seed: int) -> 
     if isinstance(demand, DemandForecast):
         return demand
     times, values = read_pairs(demand, ("time", "value"), "demand")
+    below = next((row for row, value in enumerate(values, 1) if value < 0), None)
+    if below is not None:
+        raise InputError(
+            f"demand: value of row {below} is {values[below - 1]:g}, must be 0 or more: how much is asked for, such as "
+            "transfers per second"
+        )
     steps = horizon if horizon is None or isinstance(horizon, int) else _steps(horizon, times, values)
     return forecast_demand(times, values, horizon=steps, level=level, seed=seed)
 

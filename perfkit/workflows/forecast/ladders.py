@@ -31,12 +31,14 @@ class Ladder:
         method: transfer method; None where the source does not say.
         payload_bytes: size of each payload; likewise.
         notes: where it is from, and what else could have been taken.
+        run_id: run of the lake that measured it; None of other sources.
     """
 
     law: Scalability
     method: str | None = None
     payload_bytes: int | None = None
     notes: tuple[str, ...] = ()
+    run_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ def newest_ladder(lake: Lake, run: str | None, method: str | None, payload_bytes
         notes.append("! that ladder was measured on another host: measure one here with perfkit bench --ladder")
     if not run and len(own or records) > 1:
         notes[0] += f", one of {len(own or records)}; --run names another"
-    return _chosen(_rows_of(measured), method, payload_bytes, seed, tuple(notes))
+    chosen = _chosen(_rows_of(measured), method, payload_bytes, seed, tuple(notes))
+    return dataclasses.replace(chosen, run_id=measured.run_id)
 
 
 def ladder_from(source: Any, method: str | None, payload_bytes: int | None, seed: int) -> Ladder:

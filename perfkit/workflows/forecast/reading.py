@@ -76,6 +76,9 @@ def _of_file(path: Path, what: str) -> Mapping[str, list[Any]]:
         raise InputError(f"{what}: {path} is empty; give a CSV file with a header")
     separator = max(_SEPARATORS, key=lines[0].count)
     header, *rows = csv.reader(lines, delimiter=separator)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{what}: {path} has the column {twice[0]!r} {header.count(twice[0])} times; name each once")
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise InputError(f"{what}: row {number} of {path} has {len(row)} cells, the header {len(header)}")

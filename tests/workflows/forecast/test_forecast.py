@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -93,12 +95,17 @@ def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
         ({"ladder": {"concurrency": ["a"], "throughput": [1]}}, "concurrency of row 1 is 'a'"),
         ({"ladder": {"concurrency": [1]}}, "the ladder lacks the column throughput"),
         ({"demand": {"time": [1], "value": ["x"]}}, "value of row 1 is 'x'"),
+        ({"demand": {"time": [1, 2], "value": [3, -5]}}, "value of row 2 is -5, must be 0 or more"),
+        ({"demand": {"time": [1, 2], "value": [None, 5]}}, "1 value at different times is too few"),
         ({"demand": {"time": range(20), "value": range(20)}, "horizon": "0.5s"}, "shorter than one step"),
         ({"demand": {"time": range(20), "value": range(20)}, "at": 4}, "needs a ladder"),
         ({"demand": {"time": range(20), "value": range(20)}, "limit": float("nan")}, "limit == nan"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(given: dict, said: str) -> None:
+def test_what_cannot_be_answered_is_refused(
+    given: dict, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no lake lies
     with pytest.raises(InputError) as refused:
         forecast(**given)
     assert said in str(refused.value)

@@ -35,6 +35,7 @@ def test_separators_marks_and_order_do_not_matter(tmp_path: Path, text: str) -> 
         ("time,amount\n1,2\n", "lacks the column value; it has time, amount"),
         ("1,2\n3,4\n", "lacks the column time and value"),
         ("time,value\n1,2,3\n", "row 1 of"),
+        ("time,value,value\n1,2,3\n", "has the column 'value' 2 times"),
         ("time,value\n1,two\n", "value of row 1 is 'two', no number"),
     ],
 )
