@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from perfkit.report.notebook.analysis_verdicts import tails_verdict as tails_verdict
     from perfkit.report.notebook.capacity import open_capacity as open_capacity
     from perfkit.report.notebook.capacity_verdicts import capacity_verdict as capacity_verdict
+    from perfkit.report.notebook.capacity_verdicts import coverage_targets as coverage_targets
     from perfkit.report.notebook.capacity_verdicts import demand_verdict as demand_verdict
     from perfkit.report.notebook.capacity_verdicts import law_verdict as law_verdict
     from perfkit.report.notebook.capacity_verdicts import little_verdict as little_verdict
@@ -106,6 +107,7 @@ _HOMES = {
     "crossover_verdict": "notebook.sends_verdicts",
     "decision_verdict": "notebook.service_verdicts",
     "demand_chart": "charts",
+    "coverage_targets": "notebook.capacity_verdicts",
     "demand_verdict": "notebook.capacity_verdicts",
     "deviations_verdict": "notebook.regressions_verdicts",
     "diagnosis_verdict": "notebook.service_verdicts",

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from typing import TYPE_CHECKING, Any
 
-from perfkit.tables import plural
+from perfkit.tables import plural, sentence_html
 
 if TYPE_CHECKING:
     from perfkit.lake import Lake
     from perfkit.learn.models.report import ModelReport
     from perfkit.stats.capacity.queues import LittleCheck
     from perfkit.workflows.forecast import Forecast
+    from perfkit.workflows.forecast.ladders import Ladder
 
 __all__ = ["OpenedCapacity", "open_capacity"]
-
-_SEED = 60
-_GAMMA, _ALPHA, _BETA = 900.0, 0.05, 0.004
-_LEVELS, _LAUNCHES = (1, 2, 4, 8, 12, 16, 24, 32), 3
-_DAYS, _FIRST, _PER_DAY, _WEEK = 84, 1800.0, 12.0, 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +26,8 @@ class OpenedCapacity:
         little: whether the ladder's figures fit together; None where it has no latencies.
         history: ISO times and values of demand.
         model: what the cost model in force is worth; None without one.
-        simulated: which parts were not measured: of ``ladder`` and ``demand``.
-        origin: where everything comes from, in one sentence.
+        simulated: which parts were not measured: of ``ladder``, ``demand`` and ``cost model``.
+        origins: where everything comes from, a sentence each.
     """
 
     found: Forecast
@@ -40,13 +35,13 @@ class OpenedCapacity:
     history: tuple[tuple[str, ...], tuple[float, ...]]
     model: ModelReport | None
     simulated: tuple[str, ...]
-    origin: str
+    origins: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.origin)}</p>"
+        return f"<ul>{''.join(f'<li>{sentence_html(one)}</li>' for one in self.origins)}</ul>"
 
     def __str__(self) -> str:
-        return self.origin
+        return " ".join(self.origins)
 
 
 def open_capacity(
@@ -54,103 +49,128 @@ def open_capacity(
     lake_path: str = "../data/lake",
     versions: str = "",
     models_path: str = "../data/models",
+    thresholds_path: str = "../thresholds.toml",
     ladder_path: str = "",
     demand_path: str = "",
-    horizon: str = "28d",
+    run: str = "",
+    ladder: str = "",
+    horizon: str = "",
     what_if: str = "",
     workers: int = 0,
     seed: int = 0,
 ) -> OpenedCapacity:
     """Forecast capacity from files or the lake; what neither has is simulated.
 
+    A cost model is simulated only where nothing at all was measured.
+
     Args:
-        lake_path: folder of the lake, whose newest ladder counts.
+        lake_path: folder of the lake, whose newest ladder and whose traffic of services count.
         versions: versions of its tables to read, as `open_recorded` takes them.
         models_path: folder of the cost models.
+        thresholds_path: what is published; says what a transfer takes where no model does.
         ladder_path: CSV file with ``concurrency`` and ``throughput``; empty reads the lake.
-        demand_path: CSV file with ``time`` and ``value``; empty simulates demand.
-        horizon: how far ahead.
+        demand_path: CSV file with ``time`` and ``value``; empty reads the lake.
+        run: run of the lake whose ladder counts; empty for the newest.
+        ladder: which one counts where there are several, by its method and size such as ``uds 64KiB``; empty for the one
+            of the highest throughput.
+        horizon: how far ahead; empty for as far as the demand supports.
         what_if: what is supposed to be otherwise, as `perfkit.forecast` takes it; empty for nothing.
         workers: how many transfers the service carries at once; 0 for as many as are best.
         seed: of the intervals.
 
     Raises:
         InputError: a file or an argument cannot be used.
+        UnknownNameError: the ladder has no such method.
         LakeError: the lake cannot be read.
         ModelError: the model in force cannot be read.
     """
+    from perfkit.report.notebook import capacity_simulated as simulation
     from perfkit.report.notebook.lake_versions import open_recorded
     from perfkit.stats.capacity.series import even_series
+    from perfkit.units import parse_bytes
     from perfkit.workflows.forecast import Host, forecast
-    from perfkit.workflows.forecast.reading import read_pairs
 
     lake = open_recorded(lake_path, versions)
-    ladder, little, is_measured = (ladder_path, None, True) if ladder_path else _ladder(lake, seed)
-    times, values = read_pairs(demand_path, ("time", "value"), "demand") if demand_path else _simulated_demand()
-    host = Host(workers=workers or None)
+    method, _, size = ladder.strip().partition(" ")
+    wish = (run or None, method or None, parse_bytes(size) if size.strip() else None)
+    known, little = _ladder(lake, ladder_path, wish, seed)
+    law = known.law if known else None
+    if law is None:
+        law, little = simulation.simulated_ladder(seed)
+    series, is_from_lake = _demand(lake, demand_path)
+    times, values = series or simulation.simulated_demand()
+    model = _model(models_path)
+    is_known = (("ladder", known), ("demand", series), ("cost model", model or known or series))
+    simulated = tuple(name for name, source in is_known if not source)
     found = forecast(
-        ladder=ladder,
-        demand={"time": times, "value": values},
-        horizon=horizon,
+        ladder=law,
+        demand=None if is_from_lake else {"time": times, "value": values},
+        lake=lake if is_from_lake else None,
+        method=known.method if known else None,
+        size=known.payload_bytes if known else None,
+        horizon=horizon or None,
         what_if=what_if or None,
-        host=host,
+        host=Host(workers=workers or None),
+        models=models_path if model else None,
+        thresholds=thresholds_path,
         seed=seed,
     )
-    series = even_series(times, values)
-    history = (tuple(series.time(row) for row in range(len(series.values))), tuple(map(float, series.values)))
-    parts = (("ladder", is_measured), ("demand", bool(demand_path)))
-    simulated = tuple(name for name, is_known in parts if not is_known)
-    return OpenedCapacity(found, little, history, _model(models_path), simulated, _origin(found, simulated))
+    even = even_series(times, values)
+    history = (tuple(even.time(row) for row in range(len(even.values))), tuple(map(float, even.values)))
+    report = simulation.simulated_model(seed) if "cost model" in simulated else model
+    notes = (*(known.notes if known else ()), *found.notes)
+    return OpenedCapacity(found, little, history, report, simulated, _origins(found, simulated, notes))
 
 
-def _origin(found: Forecast, simulated: tuple[str, ...]) -> str:
-    rungs = plural(found.usl.n if found.usl else 0, "load")
-    days = plural(found.demand.n if found.demand else 0, "value")
-    said = f"{rungs} of a ladder and {days} of demand."
-    if not simulated:
-        return said
-    truth = f"the law has gamma {_GAMMA:g}, alpha {_ALPHA:g} and beta {_BETA:g}; " if "ladder" in simulated else ""
-    grows = f"demand grows by {_PER_DAY:g} a day; " if "demand" in simulated else ""
-    return f"{said} Simulated: {' and '.join(simulated)}. Truly, {truth}{grows}the rest is noise."
+def _origins(found: Forecast, simulated: tuple[str, ...], notes: tuple[str, ...]) -> tuple[str, ...]:
+    from perfkit.report.notebook.capacity_simulated import true_values
+
+    measured = plural(found.usl.n if found.usl else 0, "measurement")
+    said = [f"{measured} of a ladder and {plural(found.demand.n if found.demand else 0, 'value')} of demand."]
+    for note in notes:  # which name options of the command line; here they are the notebook's parameters
+        own = note.replace("--method and --size name another", "ladder names another").replace("--run", "run")
+        said.append(f"{own[:1].upper()}{own[1:]}.")
+    if simulated:
+        parts = f"{', '.join(simulated[:-1])} and {simulated[-1]}" if len(simulated) > 1 else simulated[0]
+        said.append(f"Simulated: {parts}. {true_values(simulated)}")
+    return tuple(said)
 
 
-def _ladder(lake: Lake, seed: int) -> tuple[Any, LittleCheck | None, bool]:
-    """The law of the newest ladder in the lake, else of a simulated one, and the check of its figures."""
+def _ladder(
+    lake: Lake, path: str, wish: tuple[str | None, str | None, int | None], seed: int
+) -> tuple[Ladder | None, LittleCheck | None]:
+    """The ladder of a file or of the lake, and the check of its figures; None where there is none."""
     from perfkit.errors import LakeError
+    from perfkit.workflows.forecast.ladders import ladder_from, newest_ladder
     from perfkit.workflows.ladder import ladder_of
 
+    if path:
+        return ladder_from(path, wish[1], wish[2], seed), None
     try:
-        measured = ladder_of(lake)
+        found = newest_ladder(lake, *wish, seed)
     except LakeError:
-        return *_simulated_ladder(seed), False
-    method, size = measured.ladders[0]
-    return measured.scalability(method, size, seed=seed), measured.little(), True
+        if wish != (None, None, None):
+            raise
+        return None, None
+    measured = ladder_of(lake, found.run_id)
+    kind = (found.method, found.payload_bytes)
+    points = tuple(one for one in measured.points if (one.method, one.payload_bytes) == kind)
+    return found, dataclasses.replace(measured, points=points).little()
 
 
-def _simulated_ladder(seed: int) -> tuple[Any, LittleCheck]:
-    import numpy as np
+def _demand(lake: Lake, path: str) -> tuple[tuple[list[Any], list[float]] | None, bool]:
+    """Times and values of a file or of the lake's traffic, None where there are none; and whether the lake's count."""
+    from perfkit.errors import LakeError
+    from perfkit.workflows.forecast.reading import read_pairs
+    from perfkit.workflows.forecast.traffic import traffic_of
 
-    from perfkit.stats.capacity.queues import little_check
-    from perfkit.stats.capacity.scalability import scalability
-
-    rng = np.random.default_rng(_SEED)
-    levels = np.repeat(_LEVELS, _LAUNCHES).astype(float)
-    true = _GAMMA * levels / (1 + _ALPHA * (levels - 1) + _BETA * levels * (levels - 1))
-    throughput = true * np.exp(rng.normal(0, 0.02, levels.size))
-    latency = levels / throughput * np.exp(rng.normal(0, 0.02, levels.size))
-    return scalability(levels, throughput, seed=seed), little_check(levels, throughput, latency)
-
-
-def _simulated_demand() -> tuple[list[Any], list[float]]:
-    import datetime
-
-    import numpy as np
-
-    day = np.arange(_DAYS)
-    noise = np.exp(np.random.default_rng(_SEED).normal(0, 0.03, _DAYS))
-    values = (_FIRST + _PER_DAY * day) * (1 + _WEEK * np.sin(2 * np.pi * day / 7)) * noise
-    first = datetime.datetime(2026, 8, 1, tzinfo=datetime.UTC)
-    return [(first + datetime.timedelta(days=int(one))).isoformat() for one in day], list(map(float, values))
+    if path:
+        return read_pairs(path, ("time", "value"), "demand"), False
+    try:
+        traffic = traffic_of(lake)
+    except LakeError:
+        return None, False
+    return (list(traffic.times), list(map(float, traffic.transfers_per_s))), True
 
 
 def _model(folder: str) -> ModelReport | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from perfkit.report.notebook.verdicts import Verdict
 from perfkit.stats.capacity.demand_result import figure
+from perfkit.tables import ResultTable
 
 if TYPE_CHECKING:
+    from perfkit.learn.models.report import SliceCoverage
     from perfkit.report.notebook.capacity import OpenedCapacity
 
 __all__ = [
     "capacity_verdict",
+    "coverage_targets",
     "demand_verdict",
     "law_verdict",
     "little_verdict",
@@ -19,12 +23,16 @@ __all__ = [
     "utilisation_verdict",
 ]
 
+_OVERALL, _WORST = 0.015, 0.05
+"""How far from their level intervals may hold: overall on both sides, in a slice below."""
+_NAMES = {"latency_ns": "latency", "cpu_ns": "processor time", "resident_bytes": "resident memory"}
+
 
 def capacity_verdict(opened: OpenedCapacity) -> Verdict:
     """When the host is full, and what gives way first."""
     found = opened.found
     parts = [one.sentence for one in (found.bottleneck,) if one is not None]
-    return Verdict(" ".join(parts) or found.sentence)
+    return Verdict(_capitalised(" ".join(parts) or found.sentence))
 
 
 def law_verdict(opened: OpenedCapacity) -> Verdict:
@@ -32,10 +40,15 @@ def law_verdict(opened: OpenedCapacity) -> Verdict:
     law = opened.found.usl
     if law is None:
         return Verdict("No ladder was measured; `perfkit bench --ladder` does.")
+    beyond = f"beyond {law.largest_allowed:.3g} nothing is said."
+    warned = " ".join(("", *(f"{_capitalised(one)}." for one in law.warnings)))
+    peak = law.peak_concurrency
+    if not math.isfinite(peak.value):
+        return Verdict(f"Throughput grows with concurrency as far as was measured; {beyond}{warned}")
+    bounds = f"{peak.low:.3g} to {peak.high:.3g}" if math.isfinite(peak.high) else f"{peak.low:.3g} or more"
     return Verdict(
-        f"Throughput peaks at {figure(law.peak_throughput.value)} with {law.peak_concurrency.value:.3g} under way "
-        f"({law.level:.0%} interval {law.peak_concurrency.low:.3g} to {law.peak_concurrency.high:.3g}); beyond "
-        f"{law.largest_allowed:.3g} nothing is said."
+        f"Throughput peaks at {figure(law.peak_throughput.value)} per second with {peak.value:.3g} under way "
+        f"({law.level:.0%} interval {bounds}); {beyond}{warned}"
     )
 
 
@@ -56,7 +69,7 @@ def demand_verdict(opened: OpenedCapacity) -> Verdict:
 def utilisation_verdict(opened: OpenedCapacity) -> Verdict:
     """What gives way first under what is supposed."""
     found = opened.found.what_if or opened.found.bottleneck
-    return Verdict("Nothing is known of any resource." if found is None else found.sentence)
+    return Verdict("Nothing is known of any resource." if found is None else _capitalised(found.sentence))
 
 
 def model_verdict(opened: OpenedCapacity) -> Verdict:
@@ -64,9 +77,40 @@ def model_verdict(opened: OpenedCapacity) -> Verdict:
     if opened.model is None or not opened.model.targets:
         return Verdict("No cost model is in force, so the published curves apply; `perfkit learn` makes one.")
     one = opened.model.targets[0]
+    simulated = "Of simulated traffic: the" if "cost model" in opened.simulated else "The"
     overall = f"{one.coverage[0].coverage:.1%}" if one.coverage else "an unknown share"
     worst = f", in the worst slice ({one.worst.name}) {one.worst.coverage:.1%}" if one.worst else ""
     return Verdict(
-        f"The {one.champion} predict{'s' if one.champion == 'model' else ''} latency: {opened.model.level:.0%} "
-        f"intervals held {overall} of held-out transfers{worst}; n = {one.n}."
+        f"{simulated} {one.champion} predict{'s' if one.champion == 'model' else ''} latency: {opened.model.level:.0%} "
+        f"intervals held {overall} of held-out transfers{worst}; n = {one.n:,}."
     )
+
+
+def coverage_targets(opened: OpenedCapacity) -> ResultTable:
+    """Whether intervals hold as often as they should, overall and in the slice where they hold least often."""
+    report = opened.model
+    if report is None or not report.targets:
+        return ResultTable("No intervals were judged", (), ())
+    low, high = report.level - _OVERALL, report.level + _OVERALL
+    rows: list[tuple[str, ...]] = []
+    for one in report.targets:
+        name = _NAMES.get(one.target, one.target)
+        for part in one.coverage[:1]:
+            is_met = low <= part.coverage <= high
+            rows.append((name, "all", *_judged(part, f"{low:.1%} to {high:.1%}", is_met=is_met)))
+        if one.worst is not None:
+            least = report.level - _WORST
+            rows.append(
+                (name, one.worst.name, *_judged(one.worst, f">= {least:.1%}", is_met=one.worst.coverage >= least))
+            )
+    columns = ("of", "slice", "held", "target", "met", "n")
+    notes = ("The other slice is the one of 500 transfers or more in which intervals hold least often.",)
+    return ResultTable(f"Intervals that are to hold {report.level:.0%}", columns, tuple(rows), notes, (2, 3, 5))
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _judged(part: SliceCoverage, target: str, *, is_met: bool) -> tuple[str, ...]:
+    return f"{part.coverage:.1%}", target, "yes" if is_met else "no", f"{part.n:,}"

@@ -23,7 +23,9 @@ BUILT_IN_PIPELINES: Mapping[str, PipelineSettings] = {
     "regressions": PipelineSettings(
         ("50_regressions",), {"lake_path": "data/lake", "baselines_path": "baselines.json"}
     ),
-    "capacity": PipelineSettings(("60_capacity",), {"lake_path": "data/lake", "models_path": "data/models"}),
+    "capacity": PipelineSettings(
+        ("60_capacity",), {"lake_path": "data/lake", "models_path": "data/models", "thresholds_path": "thresholds.toml"}
+    ),
 }
 """All but the first three read what was measured before; the last three simulate where there is nothing."""
 

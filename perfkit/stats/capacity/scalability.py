@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfkit.errors import InputError
+from perfkit.stats.capacity.demand_result import figure
 from perfkit.stats.capacity.ladder_noise import LadderNoise, ladder_noise
 from perfkit.stats.capacity.law import Floats, fit_freely, fit_lawfully, highest_throughput, parameters, predict
 from perfkit.tables import ResultTable, plural
@@ -55,7 +56,7 @@ class Bounded:
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+        return "{} ({} to {})".format(*map(_text, (self.value, self.low, self.high)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,8 +283,8 @@ def _warnings(
         worst = int(off.argmax())
         fitted = float(predict(theta[None, :], levels)[0][worst])
         said.append(
-            f"the law fits poorly: at concurrency {levels[worst]:g} it says {fitted:.4g}, measured was "
-            f"{means[worst]:.4g}; rely on what was measured"
+            f"the law fits poorly: at concurrency {levels[worst]:g} it says {figure(fitted)}, measured was "
+            f"{figure(means[worst])}; rely on what was measured"
         )
     if math.isinf(peak.value):
         said.append("no peak: beta is 0, so that throughput only levels off as far as these data show")
@@ -295,11 +296,12 @@ def _warnings(
     return tuple(said)
 
 
-def _cells(one: Bounded) -> tuple[str, str]:
-    def text(value: float) -> str:
-        return "infinite" if math.isinf(value) else f"{value:.4g}"
+def _text(value: float) -> str:
+    return "infinite" if math.isinf(value) else figure(value)
 
-    return text(one.value), f"{text(one.low)} to {text(one.high)}"
+
+def _cells(one: Bounded) -> tuple[str, str]:
+    return _text(one.value), f"{_text(one.low)} to {_text(one.high)}"
 
 
 def _checked_ladder(

@@ -15,7 +15,7 @@ from perfkit.lake import Lake
 from perfkit.stats.capacity.demand import DemandForecast, forecast_demand
 from perfkit.stats.capacity.limits import LimitDate, date_reached
 from perfkit.stats.capacity.series import even_series
-from perfkit.units import parse_bytes, parse_duration
+from perfkit.units import format_bytes, parse_bytes, parse_duration
 from perfkit.workflows.forecast.bottleneck import Units, bottleneck, carried_by
 from perfkit.workflows.forecast.costs import Mix, costs_of, growth, with_costs
 from perfkit.workflows.forecast.host import Change, Host, completed, parse_change
@@ -30,6 +30,8 @@ __all__ = ["forecast"]
 _LAKE = "data/lake"
 _QUANTITIES = ("transfers", "bytes")
 _MEBIBYTE = 2**20
+_ALIKE = 2.0
+"""Factor between sizes up to which a ladder of one speaks for the other."""
 
 
 def forecast(
@@ -117,7 +119,7 @@ def forecast(
         at=None if at is None or known is None else (float(at), known.law.at(at)),
         bottleneck=first_limit(None),
         what_if=None if change is None else first_limit(change),
-        warnings=(*warnings, *_unknown(change, known, served)),
+        warnings=(*warnings, *_other_sizes(traffic, known), *_unknown(change, known, served)),
         notes=(*(known.notes if known else ()), *(traffic.notes if traffic else ()), *notes),
         unit=unit,
     )
@@ -236,6 +238,17 @@ def _limit(coming: DemandForecast | None, limit: float | None, known: Ladder | N
         limit = carried_by(known.law)[0].value * units.rung
     # The forecast's own table says what it warns of.
     return dataclasses.replace(date_reached(coming, float(limit or 0)), warnings=())
+
+
+def _other_sizes(traffic: Traffic | None, known: Ladder | None) -> tuple[str, ...]:
+    """A ladder says little of payloads of quite another size."""
+    if traffic is None or known is None or not known.payload_bytes:
+        return ()
+    mean_bytes = traffic.mix.mean_bytes
+    if 1 / _ALIKE <= mean_bytes / known.payload_bytes <= _ALIKE:
+        return ()
+    sizes = f"{format_bytes(known.payload_bytes)} and services send {format_bytes(round(mean_bytes))} on average"
+    return (f"the ladder was measured with {sizes}: measure one with that size (perfkit bench --ladder --sizes …)",)
 
 
 def _unknown(change: Change | None, known: Ladder | None, served: Host) -> tuple[str, ...]:
