@@ -71,8 +71,8 @@ def open_capacity(
         ladder_path: CSV file with ``concurrency`` and ``throughput``; empty reads the lake.
         demand_path: CSV file with ``time`` and ``value``; empty reads the lake.
         run: run of the lake whose ladder counts; empty for the newest.
-        ladder: which one counts where there are several, by its method and size such as ``uds 64KiB``; empty for the one
-            of the highest throughput.
+        ladder: which one counts where there are several, such as ``uds 64KiB``; empty for the one of the highest
+            throughput.
         horizon: how far ahead; empty for as far as the demand supports.
         what_if: what is supposed to be otherwise, as `perfkit.forecast` takes it; empty for nothing.
         workers: how many transfers the service carries at once; 0 for as many as are best.
