@@ -122,6 +122,7 @@ def test_the_lake_answers_with_the_newest_ladder_of_this_host_and_published_cost
     said = " ".join(found.notes)
     assert "run own" in said
     assert "by the published curves, for the traffic of the last week" in said
+    assert not any("the ladder was measured with" in one for one in found.warnings)
     assert max(map(len, str(found).splitlines())) <= 80
 
 
@@ -135,6 +136,14 @@ def test_changed_sizes_cost_what_the_curves_say_and_given_costs_win(lake: Path, 
     now, then = ({one.name: one.capacity_per_s for one in part.resources} for part in (found.bottleneck, found.what_if))
     assert now["workers"] == pytest.approx(8)
     assert now["workers"] / then["workers"] == pytest.approx((1e6 + 4 * 2**20) / (1e6 + 2**20), rel=0.01)
+    small = {
+        "concurrency": [1, 2, 4, 8],
+        "throughput": [9, 17, 30, 50],
+        "method": ["uds"] * 4,
+        "payload_bytes": [9] * 4,
+    }
+    other = forecast(**options, ladder=small)
+    assert "the ladder was measured with 9B and services send 1MiB on average" in other.warnings[0]
     nobody = forecast(**{**options, "thresholds": lake / "none.toml"}, what_if="size=4x")
     assert nobody.what_if is not None
     assert {one.name: one.capacity_per_s for one in nobody.what_if.resources}["workers"] == pytest.approx(2)
