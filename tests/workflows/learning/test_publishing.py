@@ -62,9 +62,6 @@ def test_a_refusal_leaves_the_file_names_the_reason_and_ends_with_one_until_the_
     assert (refused.verdict, refused.published.refused) == ("updated", True)
     assert "Refused: observations" in str(refused)
     assert files() == before
-    record(110, begins=7200, table=2.0, slower=1.5)
-    assert refresh("data/lake", publish=True).published.published
-    assert load_thresholds("thresholds.toml").version == 3
 
 
 @pytest.mark.parametrize("text", [None, "version = {"])
