@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -23,6 +24,12 @@ for _library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_library, "1")
 
 LINES = {"uds": (10_000, 0.3), "shm_pool": (40_000, 0.1), "grpc": (500_000, 2.0)}
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded until now lives to the end: the many garbage collections that tests ask for need not walk it."""
+    gc.collect()
+    gc.freeze()
 
 
 def straight(fixed: float, per_byte: float, half_width: float = 0.02) -> CostCurve:
