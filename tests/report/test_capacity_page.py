@@ -188,5 +188,7 @@ def test_the_model_is_held_against_its_targets() -> None:
     table = coverage_targets(opened(model=ModelReport(0.9, (TARGET, curves))))
     assert table.rows == (
         ("latency", "all", "90.3%", "88.5% to 91.5%", "yes", "1,600"),
-        ("latency", "uds", "84.0%", ">= 85.0%", "no", "800"),
+        ("latency", "uds", "84.0%", ">= 85.0%", "undecided", "800"),
     )
+    short = dataclasses.replace(TARGET, coverage=(JUDGED[0], SliceCoverage("method", "uds", 0.8, 8_000)))
+    assert coverage_targets(opened(model=ModelReport(0.9, (short,)))).rows[1][4] == "no"

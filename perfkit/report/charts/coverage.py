@@ -80,8 +80,10 @@ def coverage_chart(report: ModelReport | None, target: str = "latency_ns") -> al
 
 
 def _name(one: SliceCoverage) -> str:
-    """Where several columns make a slice, their values say enough."""
-    return one.name if one.slice == "all" or " and " in one.slice else f"{one.slice}: {one.name}"
+    columns, values = one.slice.split(" and "), one.name.split(" ")
+    if len(columns) > 1 and len(columns) == len(values):
+        return ", ".join(f"{column} {value}" for column, value in zip(columns, values, strict=True))
+    return one.name if one.slice == "all" else f"{one.slice}: {one.name}"
 
 
 def _interval(share: float, n: int) -> tuple[float, float]:

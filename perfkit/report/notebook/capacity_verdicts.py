@@ -95,14 +95,11 @@ def coverage_targets(opened: OpenedCapacity) -> ResultTable:
     rows: list[tuple[str, ...]] = []
     for one in report.targets:
         name = _NAMES.get(one.target, one.target)
-        for part in one.coverage[:1]:
-            is_met = low <= part.coverage <= high
-            rows.append((name, "all", *_judged(part, f"{low:.1%} to {high:.1%}", is_met=is_met)))
+        if one.coverage:
+            rows.append((name, "all", *_judged(one.coverage[0], f"{low:.1%} to {high:.1%}", low, high)))
         if one.worst is not None:
             least = report.level - _WORST
-            rows.append(
-                (name, one.worst.name, *_judged(one.worst, f">= {least:.1%}", is_met=one.worst.coverage >= least))
-            )
+            rows.append((name, one.worst.name, *_judged(one.worst, f">= {least:.1%}", least, 1.0)))
     columns = ("of", "slice", "held", "target", "met", "n")
     notes = ("The other slice is the one of 500 transfers or more in which intervals hold least often.",)
     return ResultTable(f"Intervals that are to hold {report.level:.0%}", columns, tuple(rows), notes, (2, 3, 5))
@@ -112,5 +109,11 @@ def _capitalised(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _judged(part: SliceCoverage, target: str, *, is_met: bool) -> tuple[str, ...]:
-    return f"{part.coverage:.1%}", target, "yes" if is_met else "no", f"{part.n:,}"
+def _judged(part: SliceCoverage, target: str, low: float, high: float) -> tuple[str, ...]:
+    """A target is missed only where the 95 % interval of the share lies outside; transfers count as independent."""
+    from scipy.stats import binomtest
+
+    chance = binomtest(round(part.coverage * part.n), part.n).proportion_ci(0.95, method="wilson")
+    is_possible = chance.low <= high and chance.high >= low
+    met = "yes" if low <= part.coverage <= high else "undecided" if is_possible else "no"
+    return f"{part.coverage:.1%}", target, met, f"{part.n:,}"
