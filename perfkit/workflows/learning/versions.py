@@ -122,7 +122,10 @@ def load_version(folder: str | Path, version: int) -> CostModel:
 
 
 def learned_from(folder: str | Path, version: int, model: CostModel) -> Learned:
-    """Which rows of the lake a version has learned from.
+    """Which rows of the lake a version has learned from, or is to pass over.
+
+    Who takes an earlier version back does not want what the newer ones learned: it would be learned again in the next
+    round, and the newer version's likeness be back. So the rows that the newest version learned from count, too.
 
     Args:
         folder: where versions are kept.
@@ -132,7 +135,17 @@ def learned_from(folder: str | Path, version: int, model: CostModel) -> Learned:
     Raises:
         ModelError: its record is damaged.
     """
-    return read_learned(version_path(folder, version), model.provenance.last_observed_at)
+    own = read_learned(version_path(folder, version), model.provenance.last_observed_at)
+    newest = max(_numbers(Path(folder)))
+    if newest == version:
+        return own
+    try:
+        passed_over = read_learned(version_path(folder, newest), None)
+    except ModelError:  # a damaged one is no reason not to go on with this one
+        return own
+    if not passed_over.marks and not passed_over.unnumbered.size:
+        return own
+    return dataclasses.replace(own, marks=passed_over.marks, unnumbered=passed_over.unnumbered, until=passed_over.until)
 
 
 def list_versions(folder: str | Path = MODELS) -> ModelHistory:
