@@ -60,7 +60,8 @@ class LearnResult:
         notes = [f"{self.verdict[:1].upper()}{self.verdict[1:]}: {self.reason}."]
         table = None if self.model is None else self.model.to_table()
         notes += [] if table is None else table.notes
-        notes += [f"! {warning}" for warning in self.warnings if f"! {warning}" not in notes]
+        said = " ".join(notes)  # the table's notes are folded already
+        notes += [f"! {warning}" for warning in self.warnings if f"! {warning}" not in said]
         wrapped = [line for note in notes for line in (textwrap.wrap(note, _WIDTH) if len(note) > _WIDTH else (note,))]
         lines = (*wrapped, *(() if self.published is None else str(self.published).splitlines()))
         if table is None:
