@@ -43,6 +43,23 @@ def test_ladder_and_demand_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("files")
+def test_json_lists_every_warning_once_at_the_top(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("short.csv").write_text("".join(Path("demand.csv").read_text().splitlines(keepends=True)[:12]))
+    Path("rising.csv").write_text("concurrency,throughput\n1,10\n2,19\n4,36\n8,66\n")
+    given = ["--ladder", "rising.csv", "--demand", "short.csv", "--what-if", "size=2x"]
+    assert main(["forecast", *given, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    parts = [one for name in ("usl", "demand", "bottleneck", "what_if") for one in said[name]["warnings"]]
+    assert said["usl"]["warnings"]
+    assert said["demand"]["warnings"]
+    assert set(parts) <= set(said["warnings"])
+    assert len(said["warnings"]) == len(set(said["warnings"]))
+    assert main(["forecast", *given]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count(said["demand"]["warnings"][0]) == 1
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -112,14 +112,18 @@ def forecast(
             return None
         return bottleneck(coming, served, law, supposed, factors=factors, units=units, ladder_workers=workers)
 
+    first, supposed = first_limit(None), None if change is None else first_limit(change)
+    parts = (None if known is None else known.law, coming, first, supposed)
+    warnings = (*warnings, *_other_sizes(traffic, known), *_unknown(change, known, served))
+    warnings += tuple(one for part in parts if part is not None for one in part.warnings)
     return Forecast(
         usl=None if known is None else known.law,
         demand=coming,
         limit=_limit(coming, limit, known, units),
         at=None if at is None or known is None else (float(at), known.law.at(at)),
-        bottleneck=first_limit(None),
-        what_if=None if change is None else first_limit(change),
-        warnings=(*warnings, *_other_sizes(traffic, known), *_unknown(change, known, served)),
+        bottleneck=first,
+        what_if=supposed,
+        warnings=tuple(dict.fromkeys(warnings)),
         notes=(*(known.notes if known else ()), *(traffic.notes if traffic else ()), *notes),
         unit=unit,
     )

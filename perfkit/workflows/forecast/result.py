@@ -28,7 +28,7 @@ class Forecast:
         at: concurrency that was asked for, and the throughput there; None where none was.
         bottleneck: what gives way first; None where nothing is known of any resource.
         what_if: the same under the changes that were asked for; None without any.
-        warnings: what limits the answer.
+        warnings: what limits the answer, that of every part included.
         notes: where figures are from that were not given: which ladder, which traffic, what one transfer takes.
         unit: of demand; empty where it is that of what was given.
     """
@@ -56,8 +56,7 @@ class Forecast:
 
     def tables(self) -> tuple[ResultTable, ...]:
         """A table of each part."""
-        parts = (self.usl, self.demand, self.limit, self.bottleneck, self.what_if)
-        return tuple(part.to_table() for part in parts if part is not None)
+        return tuple(part.to_table() for part in self._parts)
 
     def to_table(self) -> ResultTable:
         """What is known of each resource; without that, of demand; without that, the law."""
@@ -65,6 +64,11 @@ class Forecast:
             if part is not None:
                 return part.to_table()
         raise AssertionError("a forecast has a ladder or demand")
+
+    @property
+    def _parts(self) -> tuple[Scalability | DemandForecast | LimitDate | Bottleneck, ...]:
+        parts = (self.usl, self.demand, self.limit, self.bottleneck, self.what_if)
+        return tuple(part for part in parts if part is not None)
 
     def to_plain(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
@@ -87,7 +91,8 @@ class Forecast:
         }
 
     def _basis(self) -> tuple[ResultTable, ...]:
-        said = [*self.notes, *(f"! {one}" for one in self.warnings)]
+        shown = {one for part in self._parts for one in part.warnings}  # below the table of their part
+        said = [*self.notes, *(f"! {one}" for one in self.warnings if one not in shown)]
         if not said:
             return ()
         lines = [line for one in said for line in textwrap.wrap(one, _WIDTH, subsequent_indent="  ")]
