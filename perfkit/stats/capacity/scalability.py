@@ -224,7 +224,7 @@ def scalability(
     noise = ladder_noise(levels, at_level, counts, values / unit, means / unit, free)
     simulated = noise.simulate(draws, np.random.default_rng(seed))
     drawn = fit_freely(levels, simulated, weights)
-    theta, drawn = theta / unit, drawn / unit
+    theta, drawn = theta / unit, _without_dust(drawn, levels) / unit
     named = {
         name: _bounded(float(ours[0]), np.maximum(others, 0.0), level)
         for (name, ours), others in zip(parameters(theta[None, :]).items(), parameters(drawn).values(), strict=True)
@@ -255,9 +255,12 @@ def _bounded(value: float, draws: Floats, level: float) -> Bounded:
 
 
 def _without_dust(theta: Floats, levels: Floats) -> Floats:
-    """A coefficient that changes nothing within what was measured is 0, not the rounding error of the fit."""
+    """A coefficient that changes nothing within what was measured is 0, not the rounding error of the fit.
+
+    Otherwise the bound of a peak would be made of it: of exact data without one, a concurrency of 7e7.
+    """
     largest = levels[-1] ** np.arange(3)
-    return np.where(theta * largest > _DUST * theta[0], theta, 0.0)
+    return np.where(np.abs(theta) * largest > _DUST * np.abs(theta[..., :1]), theta, 0.0)
 
 
 def _warnings(

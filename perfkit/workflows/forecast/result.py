@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import textwrap
 from typing import Any
 
 from perfkit.stats.capacity.demand import DemandForecast
+from perfkit.stats.capacity.demand_result import figure
 from perfkit.stats.capacity.limits import LimitDate
 from perfkit.stats.capacity.scalability import Bounded, Scalability
 from perfkit.tables import ResultTable
@@ -51,7 +53,7 @@ class Forecast:
             said.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
         said += [one.sentence for one in (self.demand, self.limit, self.bottleneck, self.what_if) if one is not None]
         if self.usl is not None and not said:
-            said.append(f"Throughput peaks at a concurrency of {self.usl.peak_concurrency}.")
+            said.append(_peak(self.usl))
         return " ".join(said)
 
     def tables(self) -> tuple[ResultTable, ...]:
@@ -106,3 +108,11 @@ class Forecast:
         if self.at is not None:
             texts.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
         return "\n\n".join([*texts, *(table.to_text() for table in self._basis())])
+
+
+def _peak(law: Scalability) -> str:
+    peak, measured = law.peak_concurrency, law.measured[-1]
+    if not math.isinf(peak.value):
+        return f"Throughput peaks at a concurrency of {peak}."
+    beyond = "" if math.isinf(peak.low) else f"; noise allows for one from {figure(peak.low)} on"
+    return f"Throughput shows no peak up to {measured:g} (measured){beyond}."

@@ -76,6 +76,20 @@ def test_ladder_gives_the_law_and_refuses_to_extrapolate() -> None:
         forecast(ladder=LADDER, at=400)
 
 
+@pytest.mark.parametrize("contention", [0.0, 0.05])
+def test_exact_data_without_a_peak_have_no_bound_of_one(contention: float) -> None:
+    """A beta of 1e-16 is the rounding of the fit: it must not say that throughput peaks at 7e7, or at 2e18 per s."""
+    levels = 2.0 ** np.arange(7)
+    found = forecast(ladder={"concurrency": levels, "throughput": 10 * levels / (1 + contention * (levels - 1))})
+    assert found.usl is not None
+    assert (found.usl.peak_concurrency.low, found.usl.peak_concurrency.value) == (np.inf, np.inf)
+    highest = found.usl.peak_throughput
+    assert highest.low == pytest.approx(10 / contention if contention else np.inf)
+    assert found.sentence == "Throughput shows no peak up to 64 (measured)."
+    noisy = 10 * levels * (1 + 0.01 * (-1) ** np.arange(7))
+    assert "noise allows for one from" in forecast(ladder={"concurrency": levels, "throughput": noisy}).sentence
+
+
 def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
     found = forecast(ladder=LADDER, demand=demand, what_if="rate=20x")
     assert found.limit is not None
