@@ -28,14 +28,14 @@ _MOST_PAST = 600
 def demand_chart(
     demand: DemandForecast | None,
     limit: LimitDate | None = None,
-    history: tuple[Sequence[str], Sequence[float]] = ((), ()),
+    history: tuple[Sequence[str | int], Sequence[float]] = ((), ()),
 ) -> alt.LayerChart:
     """History, forecast with its band, the limit, and when it is reached.
 
     Args:
         demand: what `perfkit.forecast` expects; None without a series.
         limit: when the limit is reached; None without a limit.
-        history: ISO times and values; the newest are drawn.
+        history: ISO times, or numbers of an index, and values; the newest are drawn.
 
     Returns:
         The chart; one with a sentence without a forecast.
@@ -50,11 +50,15 @@ def demand_chart(
     times, values = list(history[0])[-_MOST_PAST:], list(history[1])[-_MOST_PAST:]
     known = [(time, float(value)) for time, value in zip(times, values, strict=True) if math.isfinite(value)]
     past = _frame([one for one, _ in known], [value for _, value in known]).with_columns(n=pl.lit(demand.n))
-    x = alt.X("time:T", title="time (UTC)", axis=time_axis([*past["time"], *coming["time"]]))
+    is_index = isinstance(demand.points[0].time, int)
+    if is_index:
+        x = alt.X("time:Q", title="step", scale=alt.Scale(zero=False))
+    else:
+        x = alt.X("time:T", title="time (UTC)", axis=time_axis([*past["time"], *coming["time"]]))
     shared: dict[str, Any] = {"title": "demand", "axis": alt.Axis(titleAnchor="end"), "scale": alt.Scale(zero=True)}
     y = alt.Y("value:Q", **shared)
     tooltip = [
-        alt.Tooltip("time:T", format="%d %b %Y %H:%M"),
+        alt.Tooltip("time:Q", title="step") if is_index else alt.Tooltip("time:T", format="%d %b %Y %H:%M"),
         alt.Tooltip("value:Q", format=",.4~r"),
         alt.Tooltip("n:Q", title="n (values)"),
     ]
@@ -73,8 +77,11 @@ def demand_chart(
     return finished(layers, _HEIGHT, description, room_right=24)
 
 
-def _frame(times: list[str], values: list[float]) -> pl.DataFrame:
-    moments = [datetime.datetime.fromisoformat(one.replace("Z", "+00:00")).replace(tzinfo=None) for one in times]
+def _frame(times: Sequence[str | int], values: list[float]) -> pl.DataFrame:
+    if all(isinstance(one, int) for one in times):  # an index
+        return pl.DataFrame({"time": times, "value": values}, schema={"time": pl.Int64, "value": pl.Float64})
+    texts = [str(one).replace("Z", "+00:00") for one in times]
+    moments = [datetime.datetime.fromisoformat(one).replace(tzinfo=None) for one in texts]
     return pl.DataFrame({"time": moments, "value": values}, schema={"time": pl.Datetime("us"), "value": pl.Float64})
 
 

@@ -32,7 +32,7 @@ class OpenedCapacity:
 
     found: Forecast
     little: LittleCheck | None
-    history: tuple[tuple[str, ...], tuple[float, ...]]
+    history: tuple[tuple[str | int, ...], tuple[float, ...]]
     model: ModelReport | None
     simulated: tuple[str, ...]
     origins: tuple[str, ...]

@@ -13,7 +13,13 @@ from perfkit.errors import InputError
 from perfkit.stats.capacity.backtest import Backtest, backtest, bands, coverage
 from perfkit.stats.capacity.demand_models import BASELINE, forecasts
 from perfkit.stats.capacity.demand_result import DemandForecast, DemandPoint
-from perfkit.stats.capacity.seasons import candidate_periods, grows_with_level, season_filled, supported_periods
+from perfkit.stats.capacity.seasons import (
+    candidate_periods,
+    grows_with_level,
+    repeating_periods,
+    season_filled,
+    supported_periods,
+)
 from perfkit.stats.capacity.series import EvenSeries, even_series
 
 __all__ = ["DemandForecast", "DemandPoint", "forecast_demand"]
@@ -24,6 +30,7 @@ _DAY_S = 86_400.0
 _MOST_MODELLED = 4032
 """Newest steps that the models see: two weeks of 5 minutes, half a year of hours."""
 _FEW_ORIGINS = 8
+_USUAL_OF_INDEX = 48
 
 
 def forecast_demand(
@@ -45,10 +52,10 @@ def forecast_demand(
         times: datetimes, ISO text, or seconds to nanoseconds since 1970; in any order, at even steps up to gaps.
         values: demand at these times: requests per second, bytes, users.
         horizon: steps ahead, 1 or more and at most the length of the series; default: two days, 28 days of daily
-            values, at most a quarter of the series.
+            values, 48 of an index, at most a quarter of the series.
         level: share of values between the bounds of a band, 0.5 to 0.99.
         period: steps of one season, or several; default: day and week (of weekly values: year) where the series
-            shows them.
+            shows them; otherwise, and of times without a calendar, what repeats in it.
         seed: moves the origins of the backtest a little.
 
     Returns:
@@ -99,15 +106,14 @@ def _newest(series: EvenSeries, said: list[str]) -> EvenSeries:
     if n <= _MOST_MODELLED:
         return series
     said.append(f"of {n} steps the newest {_MOST_MODELLED} were used")
-    dropped = n - _MOST_MODELLED
-    start = series.start_s + dropped * series.step_s
-    return EvenSeries(start, series.step_s, series.values[dropped:], series.observed[dropped:], series.warnings)
+    return series.newest(_MOST_MODELLED)
 
 
 def _steps_ahead(horizon: int | None, series: EvenSeries) -> int:
     n = len(series.values)
     if horizon is None:
         usual = 28 if series.step_s >= _DAY_S else max(1, round(2 * _DAY_S / series.step_s))
+        usual = _USUAL_OF_INDEX if series.is_index else usual
         return max(1, min(usual, n // 4))
     if horizon > n:
         raise InputError(f"horizon == {horizon} steps, must be at most the {n} steps of the series; forecast less far")
@@ -116,7 +122,9 @@ def _steps_ahead(horizon: int | None, series: EvenSeries) -> int:
 
 def _periods(given: int | Sequence[int] | None, series: EvenSeries, horizon: int) -> tuple[tuple[int, ...], list[str]]:
     if given is None:
-        return supported_periods(series.values, candidate_periods(series.step_s), horizon)
+        candidates = () if series.is_index else candidate_periods(series.step_s)
+        found, remarks = supported_periods(series.values, candidates, horizon)
+        return found or repeating_periods(series.values), remarks
     asked = [given] if isinstance(given, int) else list(given)
     for one in asked:
         if isinstance(one, bool) or not isinstance(one, int | np.integer) or not 2 <= one <= len(series.values) // 2:
@@ -158,10 +166,11 @@ def _assemble(
         for step in range(steps)
     )
     scale = _naive_error(raw, series.observed, periods[-1] if periods else 1)
-    said += _cautions(errors, steps, found, remarks)
+    mase = _scaled_error(raw, scaled, logged, found, method, scale)
+    said += _cautions(errors, steps, found, remarks, mase)
     return DemandForecast(
         points=points,
-        mase=_scaled_error(raw, scaled, logged, found, method, scale),
+        mase=mase,
         mase_naive=_scaled_error(raw, scaled, logged, found, BASELINE, scale),
         coverage_backtest=coverage(errors, found.origins, level, periods[0] if periods else 1),
         periods=periods,
@@ -191,8 +200,10 @@ def _stretched(low: Array, high: Array, steps: int) -> tuple[Array, Array]:
     return np.r_[low, low[-1] * growth], np.r_[high, high[-1] * growth]
 
 
-def _cautions(errors: Array, steps: int, found: Backtest, remarks: set[str]) -> list[str]:
+def _cautions(errors: Array, steps: int, found: Backtest, remarks: set[str], mase: float) -> list[str]:
     said = []
+    if mase > 1:
+        said.append(f"mase is {mase:.2f}: no better than repeating the last season was within the series")
     if errors.shape[1] < steps:
         said.append(
             f"only {errors.shape[1]} of {steps} steps ahead could be backtested; bands beyond them are extrapolated"

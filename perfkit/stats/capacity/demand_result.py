@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perfkit.stats.capacity.series import time_shown
 from perfkit.tables import ResultTable, plural
 
 __all__ = ["DemandForecast", "DemandPoint", "figure"]
 
 _WIDTH = 78
 _SHOWN = 14
+_HOUR_S = 3600
 
 
 def figure(value: float) -> str:
@@ -34,13 +36,13 @@ class DemandPoint:
     """Demand at one time.
 
     Args:
-        time: ISO text in UTC.
+        time: ISO text in UTC; of an index its number.
         value: forecast.
         low: lower bound of its band.
         high: upper bound.
     """
 
-    time: str
+    time: str | int
     value: float
     low: float
     high: float
@@ -80,7 +82,7 @@ class DemandForecast:
     origins: int
     level: float
     step_s: float
-    last_time: str
+    last_time: str | int
     last_value: float
     logged: bool
     errors: npt.NDArray[np.float64]
@@ -110,14 +112,14 @@ class DemandForecast:
         peak = self.peak
         unit = f" {self.unit}" if self.unit else ""
         return (
-            f"Demand peaks at {figure(peak.value)}{unit} ({figure(peak.low)} to {figure(peak.high)}) on "
-            f"{_short(peak.time)}, last seen {figure(self.last_value)}."
+            f"Demand peaks at {figure(peak.value)}{unit} ({figure(peak.low)} to {figure(peak.high)}) "
+            f"{'at' if isinstance(peak.time, int) else 'on'} {self._short(peak.time)}, last seen {figure(self.last_value)}."
         )
 
     def to_table(self) -> ResultTable:
         """Every step where there are few; of more the step of each day (or of each part) with the largest demand."""
         shown, what = self._shown()
-        rows = tuple((_short(one.time), figure(one.value), figure(one.low), figure(one.high)) for one in shown)
+        rows = tuple((self._short(one.time), figure(one.value), figure(one.low), figure(one.high)) for one in shown)
         seasons = f"seasons of {' and '.join(map(str, self.periods))} steps" if self.periods else "no season"
         notes = [
             self.sentence,
@@ -130,6 +132,9 @@ class DemandForecast:
         if self.unit:
             what += f" ({self.unit})"
         return ResultTable(f"Demand forecast, {what}", ("time", "value", "low", "high"), rows, wrapped, (1, 2, 3))
+
+    def _short(self, time: str | int) -> str:
+        return time_shown(time, with_seconds=self.step_s % 60 != 0 and self.step_s < _HOUR_S)
 
     def _shown(self) -> tuple[list[DemandPoint], str]:
         if len(self.points) <= _SHOWN:
@@ -159,10 +164,6 @@ class DemandForecast:
 
     def __str__(self) -> str:
         return self.to_table().to_text()
-
-
-def _short(time: str) -> str:
-    return time[:16].replace("T", " ")
 
 
 def _number(value: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import math
 import textwrap
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from perfkit.errors import InputError
 from perfkit.stats.capacity.demand_result import DemandForecast, figure
+from perfkit.stats.capacity.series import time_shown
 from perfkit.tables import ResultTable
 
 __all__ = ["LimitDate", "date_reached"]
@@ -40,10 +40,10 @@ class LimitDate:
 
     limit: float
     probability: float
-    earliest: str | None
-    median: str | None
-    latest: str | None
-    horizon_end: str
+    earliest: str | int | None
+    median: str | int | None
+    latest: str | int | None
+    horizon_end: str | int
     n: int
     level: float
     warnings: tuple[str, ...] = ()
@@ -64,15 +64,25 @@ class LimitDate:
     @property
     def sentence(self) -> str:
         """What it means."""
-        end, unit = _day(self.horizon_end), f" {self.unit}" if self.unit else ""
+        end, unit = self._shown(self.horizon_end), f" {self.unit}" if self.unit else ""
         if self.verdict == "not within the horizon":
             return f"{figure(self.limit)}{unit} is not reached until {end} (probability {self.probability:.0%})."
-        dates = f"earliest {_day(self.earliest)}, median {_day(self.median)}, latest {_day(self.latest)}"
+        named = {"earliest": self.earliest, "median": self.median, "latest": self.latest}
+        dates = ", ".join(f"{name} {self._shown(time)}" for name, time in named.items())
         return f"{figure(self.limit)}{unit} is reached until {end} with probability {self.probability:.0%}: {dates}."
+
+    def _shown(self, time: str | int | None) -> str:
+        known = {one for one in (self.earliest, self.median, self.latest, self.horizon_end) if one is not None}
+        is_within_a_minute = len({time_shown(one) for one in known}) < len(known)
+        return "not within the horizon" if time is None else time_shown(time, with_seconds=is_within_a_minute)
 
     def to_table(self) -> ResultTable:
         """The dates in one row."""
-        row = (figure(self.limit), f"{self.probability:.0%}", *map(_day, (self.earliest, self.median, self.latest)))
+        row = (
+            figure(self.limit),
+            f"{self.probability:.0%}",
+            *map(self._shown, (self.earliest, self.median, self.latest)),
+        )
         notes = [self.sentence, f"{self.method}; n = {self.n}.", *(f"! {one}" for one in self.warnings)]
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
         columns = ("limit", "probability", "earliest", "median", "latest")
@@ -153,12 +163,6 @@ def _futures(forecast: DemandForecast) -> npt.NDArray[np.float64]:
     return np.asarray(values * np.exp(paths) if forecast.logged else values + paths)
 
 
-def _time(forecast: DemandForecast, first: npt.NDArray[np.int64], share: float) -> str | None:
+def _time(forecast: DemandForecast, first: npt.NDArray[np.int64], share: float) -> str | int | None:
     index = int(np.quantile(first, share, method="inverted_cdf"))
     return forecast.points[index].time if index < len(forecast.points) else None
-
-
-def _day(time: str | None) -> str:
-    if time is None:
-        return "not within the horizon"
-    return datetime.datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M")

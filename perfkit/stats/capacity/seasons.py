@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["candidate_periods", "grows_with_level", "season_filled", "supported_periods"]
+__all__ = ["candidate_periods", "grows_with_level", "repeating_periods", "season_filled", "supported_periods"]
 
 Array = npt.NDArray[np.float64]
 
@@ -20,6 +20,14 @@ _LEAST_SLOPE = 0.5
 _FEWEST_PAIRS = 24
 _LEAST_RATIO = 1.2
 """Levels closer than this tell nothing about how the spread grows, and logarithms change little there."""
+_REPEATED = 4
+_LEAST_SCORE = 0.25
+_LEAST_DROP = 0.3
+_SCORE_ERRORS = 3.5
+_CHANGE_ERRORS = 2.5
+_ALMOST = 0.6
+"""With these, 1 in 100 series without a season (noise, autoregression, random walks) is said to have one."""
+_MOST_FOUND = 2
 
 
 def candidate_periods(step_s: float) -> tuple[int, ...]:
@@ -57,6 +65,74 @@ def supported_periods(values: Array, candidates: tuple[int, ...], horizon: int) 
             found.append(period)
             rest = rest - _phase_means(rest, period)
     return tuple(found), said
+
+
+def repeating_periods(values: Array) -> tuple[int, ...]:
+    """Seasons of any length that no calendar names: where autocorrelation peaks, again and again.
+
+    A period counts where it repeats 4 times or more, where autocorrelation at its multiples is high, lower in between,
+    and where the changes from step to step repeat, too: those of a wandering level, which seems to swing, do not.
+
+    Args:
+        values: the series, at even steps.
+
+    Returns:
+        None, one or two periods in steps, the shortest first.
+
+    >>> steps = np.arange(240)
+    >>> repeating_periods(np.sin(steps * np.pi / 12)), repeating_periods(steps % 7.0), repeating_periods(steps * 2.0)
+    ((24,), (7,), ())
+    """
+    steps = np.arange(len(values))
+    rest = values - np.polyval(np.polyfit(steps, values, 1), steps)
+    smallest = 1e-9 * float(np.ptp(values))
+    found: list[int] = []
+    while len(found) < _MOST_FOUND and np.ptp(rest) > smallest:
+        period = _repeating(rest)
+        if period is None or (found and period <= found[-1]):
+            break
+        found.append(period)
+        rest = rest - _phase_means(rest, period)
+    return tuple(found)
+
+
+def _repeating(rest: Array) -> int | None:
+    n = len(rest)
+    longest = n // _REPEATED
+    if longest < 3:
+        return None
+    level, change, error = _correlogram(rest), _correlogram(np.diff(rest)), 1 / math.sqrt(n)
+    score = np.array([-1.0, -1.0, *(_at_multiples(level, period) for period in range(2, longest + 1))])
+    found = []
+    for period in range(3, longest + 1):
+        width = max(1, period // 4)
+        is_peak = score[period] >= score[period - width : period + width + 1].max()
+        drop = level[period] - level[1:period].min()
+        multiples = len(range(period, 2 * n // 3, period))
+        if (
+            is_peak
+            and score[period] > max(_LEAST_SCORE, _SCORE_ERRORS * error)
+            and drop > max(_LEAST_DROP, _SCORE_ERRORS * error)
+            and _at_multiples(change, period) > _CHANGE_ERRORS * error / math.sqrt(multiples)
+        ):
+            found.append(period)
+    best = max((score[one] for one in found), default=0.0)
+    return next((one for one in found if score[one] >= _ALMOST * best), None)
+
+
+def _at_multiples(correlogram: Array, period: int) -> float:
+    """Mean autocorrelation at a period and its multiples, which tell 24 from 23 where one lag does not."""
+    return float(correlogram[period : 2 * len(correlogram) // 3 + 1 : period].mean())
+
+
+def _correlogram(values: Array) -> Array:
+    """Autocorrelation of the ranks at every lag."""
+    ranks = stats.rankdata(values)
+    ranks = ranks - ranks.mean()
+    n = len(ranks)
+    spectrum = np.fft.rfft(ranks, 2 * n)
+    sums = np.fft.irfft(spectrum * np.conj(spectrum))[:n]
+    return np.asarray(sums / max(sums[0], 1e-300) * n / (n - np.arange(n)))
 
 
 def _correlation(values: Array, lag: int) -> float:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from perfkit.errors import InputError
 from perfkit.tables import plural
 
-__all__ = ["EvenSeries", "even_series", "time_text"]
+__all__ = ["EvenSeries", "even_series", "time_shown", "time_text"]
 
 _FEWEST = 8
 _OFF_GRID = 0.1
@@ -25,6 +25,9 @@ _STEPS_S = (1, 5, 10, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_40
 _LATEST_S = 253_402_300_799  # the year 9999, the last that a datetime can hold
 _EPOCH_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
 _MOST_POINTS = 200_000
+_HIGHEST_FIRST_INDEX = 1e6
+_SHORTEST_MONTH_DAYS = 28
+_SHORTEST_MONTH_S = _SHORTEST_MONTH_DAYS * 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,8 @@ class EvenSeries:
         values: one per step; missing ones interpolated.
         observed: whether the value was given.
         warnings: what was done to the series.
+        step_months: calendar months per step; 0 where steps are of even length.
+        is_index: whether times are numbers 0, 1, 2, … without a calendar; ``start_s`` and ``step_s`` then are such.
     """
 
     start_s: float
@@ -44,10 +49,22 @@ class EvenSeries:
     values: npt.NDArray[np.float64]
     observed: npt.NDArray[np.bool_]
     warnings: tuple[str, ...] = ()
+    step_months: int = 0
+    is_index: bool = False
 
-    def time(self, index: int) -> str:
-        """Time of one step as ISO text."""
+    def time(self, index: int) -> str | int:
+        """Time of one step as ISO text; of an index its number."""
+        if self.is_index:
+            return round(self.start_s) + index
+        if self.step_months:
+            return _months_later(self.start_s, index * self.step_months)
         return time_text(self.start_s + index * self.step_s)
+
+    def newest(self, n: int) -> EvenSeries:
+        """The last n steps; all where there are fewer."""
+        dropped = max(0, len(self.values) - n)
+        start = _second(self.time(dropped), 1) if self.step_months else self.start_s + dropped * self.step_s
+        return dataclasses.replace(self, start_s=start, values=self.values[dropped:], observed=self.observed[dropped:])
 
 
 def time_text(seconds: float) -> str:
@@ -60,12 +77,28 @@ def time_text(seconds: float) -> str:
     return whole.isoformat(timespec="seconds")
 
 
+def time_shown(time: str | int, *, with_seconds: bool = False) -> str:
+    """A time of a series as people read it.
+
+    >>> time_shown("2026-03-02T14:00:05+00:00"), time_shown(720)
+    ('2026-03-02 14:00', '720')
+    """
+    return str(time)[: 19 if with_seconds else 16].replace("T", " ")
+
+
+def _months_later(start_s: float, months: int) -> str:
+    start = datetime.datetime.fromtimestamp(start_s, datetime.UTC)
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    return start.replace(year=min(year, 9999), month=month + 1).isoformat(timespec="seconds")
+
+
 def even_series(times: Sequence[Any] | npt.NDArray[Any], values: Sequence[Any] | npt.NDArray[Any]) -> EvenSeries:
     """Put a series on an even grid.
 
     Args:
         times: datetimes, ISO text (without a zone: UTC), or seconds, milliseconds, microseconds or nanoseconds since
-            1970; in any order.
+            1970; in any order. Whole numbers with steps of 1 that begin below 1 million are an index without a
+            calendar. Times on the same day of every month, quarter or year are steps of the calendar.
         values: one finite number per time; NaN and None count as missing.
 
     Returns:
@@ -95,7 +128,34 @@ def even_series(times: Sequence[Any] | npt.NDArray[Any], values: Sequence[Any] |
             f"{plural(len(moments), 'value')} at different times {verb} too few to forecast from; "
             f"give {_FEWEST} or more" + "".join(f" ({one})" for one in warnings)
         )
+    if _is_index(moments):
+        warnings.append("the times are whole numbers in steps of 1: an index, of which no calendar is known")
+        return _even(float(moments[0]), 1.0, moments - moments[0], means, warnings, is_index=True)
+    step_months, months = _months(moments)
+    if step_months:
+        step = float((moments[-1] - moments[0]) / months[-1])
+        return _even(float(moments[0]), step, months, means, warnings, step_months=step_months)
     return _on_grid(moments, means, warnings)
+
+
+def _is_index(moments: npt.NDArray[np.float64]) -> bool:
+    """Numbers that would be consecutive seconds of January 1970: nobody has values of these."""
+    is_whole = bool(np.all(moments == np.rint(moments)))
+    return is_whole and moments[0] < _HIGHEST_FIRST_INDEX and float(np.median(np.diff(moments))) == 1
+
+
+def _months(moments: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.float64]]:
+    """Months per step and the step of each time, where all are on the same day and time of a month; else 0."""
+    nothing = 0, moments
+    if float(np.median(np.diff(moments))) < _SHORTEST_MONTH_S or moments[-1] > _LATEST_S:
+        return nothing
+    dates = [datetime.datetime.fromtimestamp(one, datetime.UTC) for one in moments.tolist()]
+    if len({(one.day, one.time()) for one in dates}) > 1 or dates[0].day > _SHORTEST_MONTH_DAYS:
+        return nothing
+    months = np.array([12 * one.year + one.month for one in dates])
+    step = int(np.median(np.diff(months)))
+    steps = (months - months[0]) / max(step, 1)
+    return (step, steps) if step and np.all(steps == np.rint(steps)) else nothing
 
 
 def _known(
@@ -129,24 +189,40 @@ def _on_grid(moments: npt.NDArray[np.float64], means: npt.NDArray[np.float64], w
     else:
         nearest = min(_STEPS_S, key=lambda one: abs(one - step))
         step = float(nearest) if abs(nearest - step) <= 0.001 * nearest else step
+    return _even(start, step, steps, means, warnings)
+
+
+def _even(
+    start: float,
+    step: float,
+    steps: npt.NDArray[np.float64],
+    means: npt.NDArray[np.float64],
+    warnings: list[str],
+    *,
+    step_months: int = 0,
+    is_index: bool = False,
+) -> EvenSeries:
+    """The series of values whose place is known."""
     index = np.rint(steps).astype(np.int64)
     size = int(index[-1]) + 1
+    of_step = "" if is_index else f" of {step:g} s"
     if size > _MOST_POINTS:
-        raise InputError(f"the series has {size} steps of {step:g} s; give at most {_MOST_POINTS}: average it first")
+        raise InputError(f"the series has {size} steps{of_step}; give at most {_MOST_POINTS}: average it first")
     counts = np.bincount(index, minlength=size)
     observed = counts > 0
     if observed.mean() < _FEWEST_FILLED or observed.sum() < _FEWEST:
         raise InputError(
-            f"only {observed.mean():.0%} of the {size} steps of {step:g} s have a value; give a series with even steps"
+            f"only {observed.mean():.0%} of the {size} steps{of_step} have a value; give a series with even steps"
         )
     totals = np.bincount(index, means, minlength=size)
     values = np.interp(np.arange(size), np.flatnonzero(observed), totals[observed] / counts[observed])
+    found = EvenSeries(start, step, values, observed, (), step_months, is_index)
     if not observed.all():
-        first = time_text(start + int(np.flatnonzero(~observed)[0]) * step)
+        first = found.time(int(np.flatnonzero(~observed)[0]))
         number = int((~observed).sum())
         verb = "was" if number == 1 else "were"
         warnings.append(f"{number} of {size} steps had no value (the first at {first}) and {verb} filled")
-    return EvenSeries(start, step, values, observed, tuple(warnings))
+    return dataclasses.replace(found, warnings=tuple(warnings))
 
 
 def _bucket(step_s: float) -> float:

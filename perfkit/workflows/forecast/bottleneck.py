@@ -13,6 +13,7 @@ from perfkit.stats.capacity.demand_result import figure
 from perfkit.stats.capacity.limits import LimitDate, date_reached
 from perfkit.stats.capacity.queues import queue
 from perfkit.stats.capacity.scalability import Bounded, Scalability
+from perfkit.stats.capacity.series import time_shown
 from perfkit.tables import ResultTable
 from perfkit.units import format_duration
 from perfkit.workflows.forecast.host import Change, Host
@@ -154,7 +155,7 @@ class Bottleneck:
 def _date(reached: LimitDate | None) -> str:
     if reached is None:
         return "unknown"
-    return (reached.median or "not in horizon")[:16].replace("T", " ")
+    return "not in horizon" if reached.median is None else time_shown(reached.median)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

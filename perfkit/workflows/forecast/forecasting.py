@@ -68,7 +68,7 @@ def forecast(
         quantity: of the lake's traffic: ``transfers`` (per second) or ``bytes`` (MiB per second).
         at: concurrency whose throughput is asked for; at most 1.3 times what the ladder measured.
         limit: demand whose date is asked for; default: the ladder's highest throughput.
-        horizon: how far ahead, such as ``"30d"``, or a number of steps.
+        horizon: how far ahead, such as ``"30d"``, or a number of steps, such as 48.
         what_if: such as ``"rate=2x,size=1.5x,workers=8,memory=4GiB"``.
         host: workers, cores, memory and what one transfer takes of them, as far as they are known. What a transfer
             takes is otherwise predicted by the cost model in force or the published curves, and what there is read
@@ -276,7 +276,12 @@ def _demand(demand: Any, horizon: str | int | None, level: float, seed: int) -> 
 
 
 def _steps(horizon: str, times: list[Any], values: list[float]) -> int:
-    step_s = even_series(times, values).step_s
+    series = even_series(times, values)
+    step_s = series.step_s
+    if horizon.strip().isdigit():
+        return int(horizon)
+    if series.is_index:
+        raise InputError(f"horizon {horizon}: the times are an index without a calendar; give a number of steps")
     steps = math.floor(parse_duration(horizon) / 1e9 / step_s + 1e-9)
     if steps < 1:
         raise InputError(f"horizon {horizon} is shorter than one step of {step_s:g} s; ask for more")

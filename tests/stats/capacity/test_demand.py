@@ -11,7 +11,7 @@ import pytest
 from perfkit.errors import InputError
 from perfkit.stats.capacity.backtest import bands, coverage
 from perfkit.stats.capacity.demand import forecast_demand
-from perfkit.stats.capacity.seasons import grows_with_level, supported_periods
+from perfkit.stats.capacity.seasons import grows_with_level, repeating_periods, supported_periods
 from perfkit.stats.capacity.series import even_series
 
 START = 1_772_409_600  # a Monday
@@ -174,3 +174,55 @@ def test_forecast_shows_itself() -> None:
     assert "Demand peaks at" in text
     assert found.to_plain()["points"][0]["time"] == found.points[0].time
     assert "<table>" in found._repr_html_()
+
+
+def test_seasons_without_a_calendar_are_found_and_seldom_made_up() -> None:
+    """Of 300 series without a season (noise, autoregression, random walk) about 1 in 100 is said to have one."""
+    generator = np.random.default_rng(11)
+    steps = np.arange(300)
+    made_up = 0
+    for persistence in (0.0, 0.9, 1.0):
+        noise = generator.normal(size=(100, 300))
+        for row in range(1, 300):
+            noise[:, row] += persistence * noise[:, row - 1]
+        made_up += sum(bool(repeating_periods(one)) for one in noise)
+    assert made_up <= 9  # 99.5 % of the binomial with a rate of 1 in 100
+    for period in (5, 12, 24, 30):
+        swing = np.sin(2 * np.pi * steps / period + 1) + 0.4 * generator.normal(size=300)
+        assert repeating_periods(swing + 0.02 * steps) == (period,)
+    weekly = np.where((np.arange(168 * 8) // 24) % 7 >= 5, 0.5, 1.0) * (2 + np.sin(np.arange(168 * 8) * np.pi / 12))
+    assert repeating_periods(weekly + 0.1 * generator.normal(size=168 * 8)) == (24, 168)
+
+
+def test_daily_values_may_have_a_season_that_no_calendar_names() -> None:
+    days = np.arange(240)
+    values = 100 + 30 * np.sin(days * np.pi / 6) + np.random.default_rng(3).normal(0, 5, 240)
+    found = forecast_demand(START + 86_400 * days, values)
+    assert found.periods == (12,)
+    assert found.mase < 1
+
+
+def test_months_are_those_of_the_calendar() -> None:
+    months = [datetime.datetime(2021 + at // 12, at % 12 + 1, 1, tzinfo=datetime.UTC) for at in range(60)]
+    season = 100 + 20 * np.sin(np.arange(60) * np.pi / 6) + np.random.default_rng(4).normal(0, 2, 60)
+    found = forecast_demand(months, season, horizon=14)
+    assert [one.time[:10] for one in found.points][::6] == ["2026-01-01", "2026-07-01", "2027-01-01"]
+    assert found.periods == (12,)
+    quarters = even_series([*months[::3][:9], *months[30::3]], np.arange(19))  # one left out
+    assert quarters.time(9) == "2023-04-01T00:00:00+00:00"
+    assert (quarters.step_months, len(quarters.values), int(quarters.observed.sum())) == (3, 20, 19)
+    assert quarters.newest(3).time(0) == "2025-04-01T00:00:00+00:00"
+
+
+def test_an_error_above_that_of_the_last_season_is_warned_of() -> None:
+    walk = np.random.default_rng(8).normal(size=200).cumsum() + 50
+    found = forecast_demand(START + 86_400 * np.arange(200), walk, horizon=20)
+    assert found.mase > 1
+    assert any("no better than repeating the last season" in one for one in found.warnings)
+
+
+def test_times_within_a_minute_show_their_seconds() -> None:
+    values = 100 + np.random.default_rng(9).normal(size=100)
+    rows = forecast_demand(START + 10 * np.arange(100), values, horizon=8).to_table().rows
+    assert len({row[0] for row in rows}) == 8
+    assert rows[0][0].count(":") == 2

@@ -100,6 +100,22 @@ def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
     assert found.what_if.verdict == "overloaded"
 
 
+def test_an_index_has_no_calendar_and_keeps_its_numbers() -> None:
+    """Hourly-like values by their number: the day is found as 24 steps, and no date of 1970 is shown."""
+    steps = np.arange(360)
+    values = 100 + 50 * np.sin(steps * np.pi / 12) + np.random.default_rng(2).normal(0, 5, 360) + 0.2 * steps
+    found = forecast(demand={"time": steps, "value": values}, horizon="24", limit=200)
+    assert found.demand is not None
+    assert found.demand.periods == (24,)
+    assert found.demand.mase < 1
+    assert [one["time"] for one in found.to_plain()["forecast"]] == list(range(360, 384))
+    assert found.limit is not None
+    assert isinstance(found.limit.median, int)
+    assert f"median {found.limit.median}" in found.limit.sentence
+    assert "1970" not in str(found)
+    assert any("no calendar" in one for one in found.warnings)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -111,7 +127,8 @@ def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
         ({"demand": {"time": [1], "value": ["x"]}}, "value of row 1 is 'x'"),
         ({"demand": {"time": [1, 2], "value": [3, -5]}}, "value of row 2 is -5, must be 0 or more"),
         ({"demand": {"time": [1, 2], "value": [None, 5]}}, "1 value at different times is too few"),
-        ({"demand": {"time": range(20), "value": range(20)}, "horizon": "0.5s"}, "shorter than one step"),
+        ({"demand": {"time": range(0, 80, 4), "value": range(20)}, "horizon": "0.5s"}, "shorter than one step"),
+        ({"demand": {"time": range(20), "value": range(20)}, "horizon": "2d"}, "give a number of steps"),
         ({"demand": {"time": range(20), "value": range(20)}, "at": 4}, "needs a ladder"),
         ({"demand": {"time": range(20), "value": range(20)}, "limit": float("nan")}, "limit == nan"),
     ],
