@@ -28,7 +28,7 @@ __all__ = ["forecast_command"]
     help="Of the lake's traffic: transfers per second, or MiB per second.",
 )
 @click.option("--at", metavar="N", type=float, help="Throughput at this concurrency; up to 1.3 times the measured.")
-@click.option("--limit", type=float, help="When demand reaches this; default: the ladder's highest throughput.")
+@click.option("--limit", type=float, help="When demand reaches this; default: what gives way first.")
 @click.option("--horizon", help="How far ahead, such as 30d; default: 2 days, of daily values 28.")
 @click.option("--what-if", help="Such as rate=2x,size=1.5x,workers=8,cores=4,memory=4GiB.")
 @click.option("--workers", type=click.IntRange(min=1), help="Transfers that are served at once.")

@@ -27,7 +27,18 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("files")
 def test_ladder_and_demand_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--horizon", "3d", "--what-if", "rate=2x,memory=1GiB", "--latency", "5ms", "--resident", "1MiB"]
+    options = [
+        "--horizon",
+        "3d",
+        "--what-if",
+        "rate=2x,memory=1GiB",
+        "--latency",
+        "5ms",
+        "--resident",
+        "1MiB",
+        "--workers",
+        "100",
+    ]
     assert (
         main(["forecast", "--ladder", "ladder.csv", "--demand", "demand.csv", "--at", "100", "--json", *options]) == 0
     )
@@ -37,7 +48,7 @@ def test_ladder_and_demand_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(said["forecast"]) == 3
     assert said["mase"] > 0
     assert 0.5 < said["coverage_backtest"] <= 1
-    assert said["limit"]["verdict"] == "not within the horizon"
+    assert (said["limit"]["verdict"], said["limit"]["resource"]) == ("not within the horizon", "ladder")
     assert said["what_if"]["verdict"] == "overloaded"
     assert said["at"]["concurrency"] == 100
 

@@ -36,6 +36,7 @@ class LimitDate:
         level: of the interval.
         warnings: those of the forecast.
         unit: of the limit, where the forecast has one.
+        resource: whose limit that is; empty where nobody said.
     """
 
     limit: float
@@ -48,6 +49,7 @@ class LimitDate:
     level: float
     warnings: tuple[str, ...] = ()
     unit: str = ""
+    resource: str = ""
 
     @property
     def method(self) -> str:
@@ -65,6 +67,7 @@ class LimitDate:
     def sentence(self) -> str:
         """What it means."""
         end, unit = self._shown(self.horizon_end), f" {self.unit}" if self.unit else ""
+        unit += f" ({self.resource})" if self.resource else ""
         if self.verdict == "not within the horizon":
             return f"{figure(self.limit)}{unit} is not reached until {end} (probability {self.probability:.0%})."
         named = {"earliest": self.earliest, "median": self.median, "latest": self.latest}
@@ -86,7 +89,8 @@ class LimitDate:
         notes = [self.sentence, f"{self.method}; n = {self.n}.", *(f"! {one}" for one in self.warnings)]
         wrapped = tuple(line for note in notes for line in textwrap.wrap(note, _WIDTH))
         columns = ("limit", "probability", "earliest", "median", "latest")
-        title = f"Limit of demand ({self.unit})" if self.unit else "Limit of demand"
+        title = "Limit of demand" + (f": {self.resource}" if self.resource else "")
+        title += f" ({self.unit})" if self.unit else ""
         return ResultTable(title, columns, (row,), wrapped, (0, 1))
 
     def to_plain(self) -> dict[str, Any]:

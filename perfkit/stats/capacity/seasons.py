@@ -108,12 +108,12 @@ def _repeating(rest: Array) -> int | None:
         width = max(1, period // 4)
         is_peak = score[period] >= score[period - width : period + width + 1].max()
         drop = level[period] - level[1:period].min()
-        multiples = len(range(period, 2 * n // 3, period))
+        change_error = error / math.sqrt(len(range(period, 2 * n // 3, period)))
         if (
             is_peak
             and score[period] > max(_LEAST_SCORE, _SCORE_ERRORS * error)
             and drop > max(_LEAST_DROP, _SCORE_ERRORS * error)
-            and _at_multiples(change, period) > _CHANGE_ERRORS * error / math.sqrt(multiples)
+            and _at_multiples(change, period) > _CHANGE_ERRORS * change_error
         ):
             found.append(period)
     best = max((score[one] for one in found), default=0.0)

@@ -14,7 +14,7 @@ from perfkit.stats.capacity.limits import LimitDate, date_reached
 from perfkit.stats.capacity.queues import queue
 from perfkit.stats.capacity.scalability import Bounded, Scalability
 from perfkit.stats.capacity.series import time_shown
-from perfkit.tables import ResultTable
+from perfkit.tables import ResultTable, plural
 from perfkit.units import format_duration
 from perfkit.workflows.forecast.host import Change, Host
 
@@ -229,12 +229,29 @@ def bottleneck(
             now[2] / capacity,
             peak / capacity,
             most / capacity,
-            dataclasses.replace(date_reached(demand, capacity / factor), limit=capacity, warnings=()),
+            _reached(demand, capacity, factor, _named(name, law, at_once)),
         )
         for name, (capacity, low, high) in sorted(capacities.items(), key=lambda item: item[1][0])
     )
     wait = _wait(peak / each, served)
     return Bottleneck(resources, change, now[0], peak, wait, tuple(warnings), counted.name)
+
+
+def _named(name: str, law: Scalability | None, at_once: int | None) -> str:
+    """A resource, and of a ladder that too few workers keep below its peak their number."""
+    if (
+        name != "ladder"
+        or law is None
+        or at_once is None
+        or at_once >= min(law.peak_concurrency.value, law.measured[-1])
+    ):
+        return name
+    return f"ladder with {plural(at_once, 'worker')}"
+
+
+def _reached(demand: DemandForecast, capacity: float, factor: float, resource: str) -> LimitDate:
+    found = date_reached(demand, capacity / factor)
+    return dataclasses.replace(found, limit=capacity, warnings=(), resource=resource)
 
 
 def _changed(host: Host, change: Change, factors: Mapping[str, float]) -> Host:

@@ -16,7 +16,7 @@ from perfkit.stats.capacity.demand import DemandForecast, forecast_demand
 from perfkit.stats.capacity.limits import LimitDate, date_reached
 from perfkit.stats.capacity.series import even_series
 from perfkit.units import format_bytes, parse_bytes, parse_duration
-from perfkit.workflows.forecast.bottleneck import Units, bottleneck, carried_by
+from perfkit.workflows.forecast.bottleneck import Bottleneck, Units, bottleneck
 from perfkit.workflows.forecast.costs import Mix, costs_of, growth, with_costs
 from perfkit.workflows.forecast.host import Change, Host, completed, parse_change
 from perfkit.workflows.forecast.ladders import Ladder, ladder_from, newest_ladder
@@ -67,7 +67,7 @@ def forecast(
         size: payload size of the ladder, and of transfers where demand is not read from a lake, such as ``"64KiB"``.
         quantity: of the lake's traffic: ``transfers`` (per second) or ``bytes`` (MiB per second).
         at: concurrency whose throughput is asked for; at most 1.3 times what the ladder measured.
-        limit: demand whose date is asked for; default: the ladder's highest throughput.
+        limit: demand whose date is asked for; default: what gives way first.
         horizon: how far ahead, such as ``"30d"``, or a number of steps, such as 48.
         what_if: such as ``"rate=2x,size=1.5x,workers=8,memory=4GiB"``.
         host: workers, cores, memory and what one transfer takes of them, as far as they are known. What a transfer
@@ -107,7 +107,7 @@ def forecast(
     workers = None if host is None else host.workers
     law = None if known is None or (quantity == "bytes" and known.payload_bytes is None) else known.law
 
-    def first_limit(supposed: Change | None) -> Any:
+    def first_limit(supposed: Change | None) -> Bottleneck | None:
         if coming is None:
             return None
         return bottleneck(coming, served, law, supposed, factors=factors, units=units, ladder_workers=workers)
@@ -119,7 +119,7 @@ def forecast(
     return Forecast(
         usl=None if known is None else known.law,
         demand=coming,
-        limit=_limit(coming, limit, known, units),
+        limit=_limit(coming, limit, first),
         at=None if at is None or known is None else (float(at), known.law.at(at)),
         bottleneck=first,
         what_if=supposed,
@@ -233,15 +233,14 @@ def _served(
     return host, factors, (*notes, *said)
 
 
-def _limit(coming: DemandForecast | None, limit: float | None, known: Ladder | None, units: Units) -> LimitDate | None:
+def _limit(coming: DemandForecast | None, limit: float | None, first: Bottleneck | None) -> LimitDate | None:
+    """The date of what was asked for, else of what gives way first."""
     if coming is None:
         return None
-    if limit is None and (known is None or not units.rung):
-        return None
-    if limit is None and known is not None:
-        limit = carried_by(known.law)[0].value * units.rung
+    if limit is None:
+        return None if first is None else first.first.reached
     # The forecast's own table says what it warns of.
-    return dataclasses.replace(date_reached(coming, float(limit or 0)), warnings=())
+    return dataclasses.replace(date_reached(coming, float(limit)), warnings=())
 
 
 def _other_sizes(traffic: Traffic | None, known: Ladder | None) -> tuple[str, ...]:

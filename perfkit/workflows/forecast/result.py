@@ -26,7 +26,8 @@ class Forecast:
     Args:
         usl: the law fitted to the ladder; None without a ladder.
         demand: the forecast of demand; None without one.
-        limit: when demand reaches the limit; None without demand or limit.
+        limit: when demand reaches the limit that was asked for, else that of what gives way first; None without demand
+            or limit.
         at: concurrency that was asked for, and the throughput there; None where none was.
         bottleneck: what gives way first; None where nothing is known of any resource.
         what_if: the same under the changes that were asked for; None without any.
@@ -51,7 +52,9 @@ class Forecast:
         said = []
         if self.at is not None:
             said.append(f"At concurrency {self.at[0]:g} the throughput is {self.at[1]}.")
-        said += [one.sentence for one in (self.demand, self.limit, self.bottleneck, self.what_if) if one is not None]
+        first = self.bottleneck.first.reached if self.bottleneck else None
+        own = None if self.limit is first else self.limit  # else the bottleneck's sentence has it
+        said += [one.sentence for one in (self.demand, own, self.bottleneck, self.what_if) if one is not None]
         if self.usl is not None and not said:
             said.append(_peak(self.usl))
         return " ".join(said)

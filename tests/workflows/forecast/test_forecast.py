@@ -100,6 +100,25 @@ def test_demand_meets_the_ladder(demand: DemandForecast) -> None:
     assert found.what_if.verdict == "overloaded"
 
 
+def test_the_limit_is_that_of_what_gives_way_first() -> None:
+    """The ladder's peak is 1884, but 16 workers carry 999 of it; the date is that of 999, and the text says whose."""
+    days = np.arange(60)
+    growing = {"time": 1.77e9 + 86_400 * days, "value": 500 + 8 * days + np.random.default_rng(1).normal(0, 5, 60)}
+    found = forecast(ladder=LADDER, demand=growing, host=Host(workers=16), horizon=15)
+    assert found.limit is not None
+    assert found.bottleneck is not None
+    assert found.limit.limit == found.bottleneck.first.capacity_per_s == pytest.approx(910, rel=0.12)
+    assert found.limit.resource == "ladder with 16 workers"
+    assert "(ladder with 16 workers) is reached until" in found.sentence
+    assert found.sentence.count("is reached until") == 1
+    slow = forecast(ladder=LADDER, demand=growing, host=Host(workers=16, latency_s=0.02), horizon=15)
+    assert slow.limit is not None
+    assert (slow.limit.resource, slow.limit.limit) == ("workers", 800)
+    asked = forecast(ladder=LADDER, demand=growing, host=Host(workers=16), horizon=15, limit=2000)
+    assert asked.limit is not None
+    assert (asked.limit.resource, asked.limit.limit) == ("", 2000)
+
+
 def test_an_index_has_no_calendar_and_keeps_its_numbers() -> None:
     """Hourly-like values by their number: the day is found as 24 steps, and no date of 1970 is shown."""
     steps = np.arange(360)
