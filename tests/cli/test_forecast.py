@@ -75,7 +75,7 @@ def test_json_lists_every_warning_once_at_the_top(capsys: pytest.CaptureFixture[
     ("arguments", "said"),
     [
         (["--ladder", "ladder.csv", "--at", "400"], "beyond 1.3 times"),
-        (["--ladder", "demand.csv"], "lacks the column concurrency and throughput; it has time, value"),
+        (["--ladder", "demand.csv"], "lacks the columns concurrency and throughput; it has time, value"),
         (["--demand", "none.csv"], "is no file"),
         (["--demand", "demand.csv", "--horizon", "soon"], "duration 'soon' cannot be read"),
         (["--demand", "demand.csv", "--what-if", "speed=2x"], "unknown change 'speed'"),

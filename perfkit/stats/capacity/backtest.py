@@ -30,7 +30,7 @@ class Backtest:
         errors: actual - forecast by forecaster, shape (origins, horizon), on the scale of the models; NaN where
             nothing was observed.
         chosen: the forecaster with the smallest mean absolute error.
-        said: what the library remarked.
+        said: which fits did not converge or failed.
     """
 
     origins: Array

@@ -21,6 +21,7 @@ from perfkit.stats.capacity.seasons import (
     supported_periods,
 )
 from perfkit.stats.capacity.series import EvenSeries, even_series
+from perfkit.tables import plural
 
 __all__ = ["DemandForecast", "DemandPoint", "forecast_demand"]
 
@@ -168,6 +169,12 @@ def _assemble(
     scale = _naive_error(raw, series.observed, periods[-1] if periods else 1)
     mase = _scaled_error(raw, scaled, logged, found, method, scale)
     said += _cautions(errors, steps, found, remarks, mase)
+    one_sided = int(np.sum((low >= 0) | (high <= 0)))
+    if one_sided and len(found.origins) < _FEW_ORIGINS:
+        said.append(
+            f"at {one_sided} of {plural(steps, 'step')} all errors were on one side, so that the band ends at the "
+            f"forecast itself: from {plural(len(found.origins), 'earlier forecast')} it is hardly a {level:.0%} band"
+        )
     return DemandForecast(
         points=points,
         mase=mase,
@@ -209,10 +216,10 @@ def _cautions(errors: Array, steps: int, found: Backtest, remarks: set[str], mas
             f"only {errors.shape[1]} of {steps} steps ahead could be backtested; bands beyond them are extrapolated"
         )
     if len(found.origins) < _FEW_ORIGINS:
-        said.append(f"the bands rest on {len(found.origins)} earlier forecasts; give a longer series")
+        said.append(f"the bands rest on {plural(len(found.origins), 'earlier forecast')}; give a longer series")
     if found.chosen == BASELINE:
         said.append("no model was better than repeating the last cycle")
-    return said + sorted(f"statsmodels: {one}" for one in found.said | remarks)
+    return said + sorted(found.said | remarks)
 
 
 def _naive_error(raw: Array, observed: npt.NDArray[np.bool_], period: int) -> float:

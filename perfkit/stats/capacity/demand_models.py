@@ -146,7 +146,7 @@ def forecasts(values: Array, periods: tuple[int, ...], horizon: int) -> tuple[di
 
     Returns:
         Forecasts by the forecaster's name (the baseline sees the values as they are, the others with outliers pulled
-        in), and messages of the library about fits that did not go smoothly. A forecaster that fails is left out.
+        in), and which fits did not converge or failed. A forecaster that fails is left out.
     """
     found = {BASELINE: seasonal_naive(values, periods, horizon)}
     said: set[str] = set()
@@ -158,12 +158,13 @@ def forecasts(values: Array, periods: tuple[int, ...], horizon: int) -> tuple[di
             python_warnings.simplefilter("always")
             try:
                 ahead = forecaster(calm, periods, horizon)
-            except (ValueError, np.linalg.LinAlgError, IndexError, ZeroDivisionError) as error:
-                said.add(f"{name}: {error}")
-                continue
-        said |= {f"{name}: {one.message}" for one in caught}
+            except (ValueError, np.linalg.LinAlgError, IndexError, ZeroDivisionError):
+                ahead = np.full(horizon, np.nan)
         if np.all(np.isfinite(ahead)):
             found[name] = ahead
+            said |= {f"the fit of {name} did not converge" for one in caught if "onverge" in str(one.message)}
+        else:
+            said.add(f"{name} could not be fitted and was left out")
     models = [ahead for name, ahead in found.items() if name != BASELINE]
     if models:
         found[COMBINED] = np.median(models, axis=0)

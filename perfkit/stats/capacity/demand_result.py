@@ -111,9 +111,10 @@ class DemandForecast:
         """What it means."""
         peak = self.peak
         unit = f" {self.unit}" if self.unit else ""
+        when = f"{'at' if isinstance(peak.time, int) else 'on'} {self._short(peak.time)}"
         return (
             f"Demand peaks at {figure(peak.value)}{unit} ({figure(peak.low)} to {figure(peak.high)}) "
-            f"{'at' if isinstance(peak.time, int) else 'on'} {self._short(peak.time)}, last seen {figure(self.last_value)}."
+            f"{when}, last seen {figure(self.last_value)}."
         )
 
     def to_table(self) -> ResultTable:

@@ -41,7 +41,7 @@ def read_columns(
 
     Args:
         source: as of `read_pairs`.
-        names: columns that it has to have.
+        names: columns that it has to have, in lower case; the source may write them otherwise.
         what: what the source is, for messages.
         optional: columns that are also taken where there are any.
 
@@ -53,10 +53,15 @@ def read_columns(
     """
     columns = _of_file(Path(source), what) if isinstance(source, str | Path) else _of_frame(source, what)
     cleaned = {name.strip(): column for name, column in columns.items()}
+    for name in (*names, *optional):
+        alike = [one for one in cleaned if one.lower() == name]
+        if name not in cleaned and len(alike) == 1:  # spreadsheets write Time, Value
+            cleaned[name] = cleaned.pop(alike[0])
     missing = [name for name in names if name not in cleaned]
     if missing:
+        columns_word = "column" if len(missing) == 1 else "columns"
         raise InputError(
-            f"{what} lacks the column {' and '.join(missing)}; it has {', '.join(cleaned) or 'none'}. "
+            f"{what} lacks the {columns_word} {' and '.join(missing)}; it has {', '.join(cleaned) or 'none'}. "
             f"Give the columns {' and '.join(names)}"
         )
     if not cleaned[names[0]]:

@@ -226,3 +226,14 @@ def test_times_within_a_minute_show_their_seconds() -> None:
     rows = forecast_demand(START + 10 * np.arange(100), values, horizon=8).to_table().rows
     assert len({row[0] for row in rows}) == 8
     assert rows[0][0].count(":") == 2
+
+
+def test_what_libraries_remark_is_never_shown_and_a_one_sided_band_is_warned_of() -> None:
+    """A step up in zeros makes fits divide by zero; one earlier forecast was below all that came."""
+    flat = forecast_demand(START + 86_400 * np.arange(20), [0.0] * 12 + [5.0] * 8, horizon=4)
+    said = " ".join(flat.warnings)
+    assert not any(one in said for one in ("divide", "encountered", "statsmodels", "scalar", "Optimization"))
+    rising = forecast_demand(START + 86_400 * np.arange(8), np.arange(8.0) ** 2 + 1, horizon=3, period=4)
+    assert rising.origins == 1
+    assert any(one.value in (one.low, one.high) for one in rising.points)
+    assert any("hardly a 90% band" in one for one in rising.warnings)

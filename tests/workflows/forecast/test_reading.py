@@ -33,7 +33,7 @@ def test_separators_marks_and_order_do_not_matter(tmp_path: Path, text: str) -> 
         ("", "is empty"),
         ("time,value\n", "has no rows"),
         ("time,amount\n1,2\n", "lacks the column value; it has time, amount"),
-        ("1,2\n3,4\n", "lacks the column time and value"),
+        ("1,2\n3,4\n", "lacks the columns time and value"),
         ("time,value\n1,2,3\n", "row 1 of"),
         ("time,value,value\n1,2,3\n", "has the column 'value' 2 times"),
         ("time,value\n1,two\n", "value of row 1 is 'two', no number"),
@@ -53,3 +53,8 @@ def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match="cannot be read as UTF-8"):
         read_pairs(tmp_path / "binary.csv", NAMES, "demand")
+
+
+def test_headers_of_spreadsheets_are_read() -> None:
+    found = read_pairs({"Time": ["2026-01-01"], " VALUE ": [3]}, ("time", "value"), "demand")
+    assert found == (["2026-01-01"], [3.0])
