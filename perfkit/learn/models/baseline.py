@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +20,15 @@ from perfkit.stats.medians import group_medians
 __all__ = ["FLOORS", "Adjustment", "Baseline", "fit_baseline", "log_target"]
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.signedinteger[Any]]
 
 FLOORS: Mapping[str, float] = {"latency_ns": 1.0, "cpu_ns": 1000.0, "resident_bytes": 4096.0}
 """What clocks and pages cannot tell from nothing: below it, a target counts as this much."""
 _GOALS: Mapping[str, str] = {"latency_ns": "latency", "cpu_ns": "cpu", "resident_bytes": "memory"}
 _ADJUSTED = ("method", "signalling", "placement", "source")
+_CODEC = ("kind", "format", "compression")
+_COARSE, _FINE = len(_ADJUSTED), len(_ADJUSTED) + len(_CODEC)
+_PARENT = {_COARSE: 0, _FINE: _COARSE, _FINE + 1: _FINE}
 _CONTEXT = ("method", "signalling", "placement", "kind", "format", "compression")
 _CLASSES_PER_DOUBLING = 2
 _FEWEST_IN_CELL = 3
@@ -58,7 +65,8 @@ class Baseline:
     Attributes:
         target: ``latency_ns``, ``cpu_ns`` or ``resident_bytes``.
         curves: cost curves.
-        adjustments: by method, signalling, placement and source.
+        adjustments: by method, signalling, placement and source; of some also by codec (kind, format, compression),
+            and by codec and load (logarithm to base 2, rounded, as text).
     """
 
     target: str
@@ -69,7 +77,7 @@ class Baseline:
         """Logarithm of the expected median cost of each row; NaN where nothing is known about its method."""
         composed = composed_cost(self.curves, self.target, rows)
         cost = np.full(len(rows), np.nan)
-        position, keys = rows.combined(_ADJUSTED)
+        position, keys = _keys(rows)
         sizes = rows.numbers["payload_bytes"]
         for at, key in enumerate(keys):
             mine = slice(None) if len(keys) == 1 else np.flatnonzero(position == at)
@@ -80,16 +88,57 @@ class Baseline:
                 cost[mine] = chosen.fixed + chosen.factor * np.where(has_curves, base, 0) + chosen.per_byte * size
         return np.asarray(np.log(np.maximum(cost, FLOORS[self.target])))
 
+    def scaled(self, factors: Mapping[tuple[str, ...], float]) -> Baseline:
+        """With costs multiplied.
+
+        Args:
+            factors: by method, signalling, placement and source, for every codec and load of these; or also by kind,
+                format and compression, for every load.
+        """
+        adjustments = dict(self.adjustments)
+        for key in factors:
+            found = self._adjustment(key, True)
+            if found is not None:
+                adjustments.setdefault(key, found)
+        for key, one in adjustments.items():
+            factor = math.prod(factors.get(key[:length], 1.0) for length in (_COARSE, _FINE) if len(key) >= length)
+            adjustments[key] = Adjustment(one.fixed * factor, one.factor * factor, one.per_byte * factor, one.n)
+        return dataclasses.replace(self, adjustments=adjustments)
+
     def _adjustment(self, key: tuple[str, ...], has_curves: bool) -> Adjustment | None:
-        """That of the key; else the curves as they were measured; else that of the nearest key of the method."""
-        found = self.adjustments.get(key)
+        """That of the key, as finely as it is known, at the nearest load.
+
+        Without any the curves as they were measured; without curves that of the nearest key of the method.
+        """
+        loads = self._loads.get(key[:_FINE])
+        if loads and len(key) > _FINE:
+            nearest = min(loads, key=lambda load: (abs(load - int(key[_FINE])), load))
+            return self.adjustments[(*key[:_FINE], str(nearest))]
+        found = self.adjustments.get(key[:_FINE]) or self.adjustments.get(key[:_COARSE])
         if found is not None or has_curves:
             return found or _AS_MEASURED
-        near = [other for other in self.adjustments if other[0] == key[0]]
+        near = [other for other in self.adjustments if len(other) == _COARSE and other[0] == key[0]]
         if not near:
             return None
-        alike = max(near, key=lambda other: (sum(a == b for a, b in zip(other, key, strict=True)), other))
+        alike = max(near, key=lambda other: (sum(a == b for a, b in zip(other, key, strict=False)), other))
         return self.adjustments[alike]
+
+    @functools.cached_property
+    def _loads(self) -> Mapping[tuple[str, ...], list[int]]:
+        """Classes of load with an adjustment of their own, by method and codec."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for key in self.adjustments:
+            if len(key) > _FINE:
+                found.setdefault(key[:_FINE], []).append(int(key[_FINE]))
+        return found
+
+
+def _keys(rows: TransferRows) -> tuple[Integers, list[tuple[str, ...]]]:
+    """Method, signalling, placement, source, codec and class of load: a position per row, and what they stand for."""
+    position, names = rows.combined((*_ADJUSTED, *_CODEC))
+    load = np.round(np.log2(rows.numbers["in_flight"])).astype(np.int64)
+    found, position = np.unique(position * 64 + load, return_inverse=True)
+    return position, [(*names[at // 64], str(at % 64)) for at in found.tolist()]
 
 
 def log_target(rows: TransferRows, target: str) -> Floats:
@@ -134,31 +183,40 @@ def _composition_at(composition: Composition, sizes: Floats) -> Floats:
 def fit_baseline(curves: CurveSet, rows: TransferRows, target: str) -> Baseline:
     """Adjust curves to rows: nonnegative least squares on the relative error of medians by size class.
 
+    First per method, then per codec and per load around that, where there are several: boosted trees that are to be
+    nondecreasing in size learn such effects only in part.
+
     Args:
         curves: cost curves; methods without any get a straight line.
         rows: with this target; rows where it is unknown are left out.
         target: one of `FLOORS`.
     """
     rows = rows.take(np.isfinite(rows.targets[target]))
-    composed, log_cost = composed_cost(curves, target, rows), log_target(rows, target)
-    sizes = rows.numbers["payload_bytes"]
-    position, keys = rows.combined(_ADJUSTED)
-    codec, _ = rows.combined(("kind", "format", "compression"))
-    size_class = np.round(_CLASSES_PER_DOUBLING * np.log2(np.maximum(sizes, 1))).astype(np.int64)
-    load_class = np.round(np.log2(rows.numbers["in_flight"])).astype(np.int64)
-    cell = (codec * 256 + size_class) * 64 + load_class
-    adjustments = {}
-    for at, key in enumerate(keys):
-        mine = np.flatnonzero(position == at)
-        cells = _cells(cell[mine], composed[mine], sizes[mine], log_cost[mine])
-        if cells.size:
-            adjustments[key] = _adjust(cells, mine.size)
+    position, keys = _keys(rows)
+    size_class = np.round(_CLASSES_PER_DOUBLING * np.log2(np.maximum(rows.numbers["payload_bytes"], 1)))
+    _, cell, counts = np.unique(position * 256 + size_class.astype(np.int64), return_inverse=True, return_counts=True)
+    of_cell = np.zeros(counts.size, np.int64)
+    of_cell[cell] = position
+    composed = composed_cost(curves, target, rows)
+    cells = _cells(cell, counts, composed, rows.numbers["payload_bytes"], log_target(rows, target))
+    adjustments: dict[tuple[str, ...], Adjustment] = {}
+    for length in (_COARSE, _FINE, _FINE + 1):
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for at, key in enumerate(keys):
+            groups.setdefault(key[:length], []).append(at)
+        siblings = collections.Counter(key[: _PARENT[length]] for key in groups)
+        for key, members in groups.items():
+            around = adjustments.get(key[:_FINE]) or adjustments.get(key[:_COARSE])
+            if length > _COARSE and siblings[key[: _PARENT[length]]] == 1:
+                continue  # the same rows as around it
+            mine = np.isin(of_cell, members)
+            if mine.any():
+                adjustments[key] = _adjust(cells[mine], int(counts[mine].sum()), around)
     return Baseline(target, curves, adjustments)
 
 
-def _cells(cell: Any, composed: Floats, sizes: Floats, log_cost: Floats) -> Floats:
+def _cells(cell: Integers, counts: Integers, composed: Floats, sizes: Floats, log_cost: Floats) -> Floats:
     """One row per cell: composed cost (NaN without curves), size, median cost, its relative standard error."""
-    _, cell, counts = np.unique(cell, return_inverse=True, return_counts=True)
     middle = group_medians(log_cost, cell)
     deviation = 1.4826 * group_medians(np.abs(log_cost - middle[cell]), cell)
     spread = np.where(counts >= _FEWEST_IN_CELL, deviation, 0.3)
@@ -170,7 +228,8 @@ def _cells(cell: Any, composed: Floats, sizes: Floats, log_cost: Floats) -> Floa
     return np.stack([np.exp(log_base), np.bincount(cell, sizes) / counts, np.exp(log_median), errors], axis=1)
 
 
-def _adjust(cells: Floats, count: int) -> Adjustment:
+def _adjust(cells: Floats, count: int, around: Adjustment | None) -> Adjustment:
+    """Fit to cells; what they do not say is as around them, or as measured."""
     from scipy.optimize import nnls
 
     composed, sizes, medians, errors = cells.T
@@ -180,8 +239,11 @@ def _adjust(cells: Floats, count: int) -> Adjustment:
     # Columns are scaled so that 1 is a typical share of the cost: nanoseconds and bytes differ by orders of magnitude.
     scales = np.array([medians.min(), 1.0, np.median(medians) / max(float(np.median(sizes)), 1.0)])
     design = np.stack([scales[0] / medians, base / medians, scales[2] * sizes / medians], axis=1)
-    prior = np.eye(3) / _PRIOR_SD if has_curves else np.eye(3) * 1e-6
-    wanted = np.array([0.0, 1.0 if has_curves else 0.0, 0.0])
+    if around is not None:
+        wanted = np.array([around.fixed, around.factor if has_curves else 0.0, around.per_byte]) / scales
+    else:
+        wanted = np.array([0.0, 1.0 if has_curves else 0.0, 0.0])
+    prior = np.eye(3) / _PRIOR_SD if has_curves or around is not None else np.eye(3) * 1e-6
     solution, _ = nnls(np.vstack([design * weight[:, None], prior]), np.concatenate([weight, prior @ wanted]))
     fixed, factor, per_byte = (solution * scales).tolist()
     return Adjustment(fixed, factor if has_curves else 0.0, per_byte, count)

@@ -38,6 +38,8 @@ _LEVEL_SD, _LAUNCH_SD = 0.15, 0.05
 _PAST_BLOCKS = 3
 """Launches that a calibration stands for, at the least: what its errors had in common is not known any more."""
 _KEY = ("method", "signalling", "placement", "source")
+_CODEC = ("kind", "format", "compression")
+_FEWEST_OF_CODEC = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,28 +294,33 @@ def _curves_alone(one: TargetModel) -> TargetModel:
 
 
 def _levelled(one: TargetModel, rows: TransferRows, errors: Floats) -> tuple[TargetModel, dict[tuple[str, ...], float]]:
-    """The model with the cost of each method multiplied by what is surely off; monotone in size as before."""
-    position, keys = rows.combined(_KEY)
-    adjustments, levels = dict(one.baseline.adjustments), dict[tuple[str, ...], float]()
+    """The model with costs multiplied by what is surely off, by method and then by codec; monotone in size as before.
+
+    Also the factors of the methods.
+    """
+    levels, left = _levels(rows, errors, _KEY, 2)
+    of_codecs, _ = _levels(rows, left, (*_KEY, *_CODEC), _FEWEST_OF_CODEC)
+    return dataclasses.replace(one, baseline=one.baseline.scaled(levels).scaled(of_codecs)), levels
+
+
+def _levels(
+    rows: TransferRows, errors: Floats, columns: tuple[str, ...], fewest: int
+) -> tuple[dict[tuple[str, ...], float], Floats]:
+    """Factors by key, drawn towards 1 as far as they are not sure; and the errors that they leave."""
+    position, keys = rows.combined(columns)
+    levels, left = dict[tuple[str, ...], float](), errors.copy()
     for at, key in enumerate(keys):
         mine = np.flatnonzero(position == at)
-        source = one.baseline._adjustment(key, True)
-        if source is None or mine.size < 2:
+        if mine.size < fewest:
             continue
         own = errors[mine]
         level = float(np.median(own))
         spread = 1.4826 * float(np.median(np.abs(own - level)))
         noise = (1.25 * spread) ** 2 / mine.size + _LAUNCH_SD**2 / np.unique(rows.group[mine]).size
-        factor = math.exp(level * _LEVEL_SD**2 / (_LEVEL_SD**2 + noise))
-        adjustments[key] = dataclasses.replace(
-            source,
-            fixed=source.fixed * factor,
-            factor=source.factor * factor,
-            per_byte=source.per_byte * factor,
-            n=source.n + mine.size,
-        )
-        levels[key] = factor
-    return dataclasses.replace(one, baseline=dataclasses.replace(one.baseline, adjustments=adjustments)), levels
+        level *= _LEVEL_SD**2 / (_LEVEL_SD**2 + noise)
+        levels[key] = math.exp(level)
+        left[mine] -= level
+    return levels, left
 
 
 def _with_trees(

@@ -8,16 +8,18 @@ from perfkit.learn.models import read_rows, train
 
 
 def traffic(seed: int, launches: range) -> dict[str, np.ndarray]:
-    """Transfers of no known time, whose cost depends on their kind and load."""
+    """Transfers of no known time, whose cost depends on their kind, their load and the memory that was available."""
     rng, rows = np.random.default_rng(seed), 4000
     size, kind, load = 2.0 ** rng.integers(10, 26, rows), rng.integers(0, 4, rows), rng.choice([1, 4, 16], rows)
-    cost = (3e4 + 0.3 * size) * np.array([1.0, 1.3, 1.8, 2.5])[kind] * load**0.3
+    available = 2.0 ** rng.uniform(26, 34, rows)
+    cost = (3e4 + 0.3 * size) * np.array([1.0, 1.3, 1.8, 2.5])[kind] * load**0.3 * np.where(available < 2**29, 1.6, 1)
     return {
         "method": np.full(rows, "uds"),
         "stage": np.full(rows, "whole"),
         "kind": np.array(["tensor", "dataframe", "binary", "text"])[kind],
         "in_flight": load,
         "payload_bytes": size,
+        "available_bytes": available,
         "launch": rng.choice(launches, rows),
         "latency_ns": cost * rng.lognormal(0, 0.2, rows),
     }

@@ -15,17 +15,21 @@ from perfkit.learn.models.encoding import Encoding
 
 @pytest.fixture(scope="module")
 def model() -> CostModel:
-    """Of traffic that is cheaper for larger payloads of one kind, which no model may say."""
+    """Of traffic that is cheaper for larger payloads where memory is tight, which no model may say."""
     rng = np.random.default_rng(8)
     size = np.exp(rng.uniform(np.log(2**10), np.log(2**24), 1500)).round()
     kind = rng.choice(["tensor", "text"], 1500)
-    cost = 1e5 + 0.2 * size * np.where(kind == "tensor", 1.0, 3.0) + 4e5 * ((kind == "text") & (size < 2**17))
+    available = rng.choice([2.0**28, 2.0**33], 1500)
+    is_tight = available < 2**30
+    cost = 1e5 + 0.2 * size * np.where(kind == "tensor", 1.0, 3.0) * np.where(is_tight, 2, 1)
+    cost += 4e5 * (is_tight & (size < 2**17))
     return train(
         {
             "source": np.full(1500, "service"),
             "stage": np.full(1500, "whole"),
             "method": np.full(1500, "uds"),
             "kind": kind,
+            "available_bytes": available,
             "payload_bytes": size,
             "observed_at": np.arange(1500).astype("datetime64[s]"),
             "latency_ns": cost * np.exp(rng.normal(0, 0.2, 1500)),

@@ -63,20 +63,22 @@ def traffic(
     *,
     begins: int = 0,
     slower: float = 1.0,
-    table: float = 1.0,
+    tight: float = 1.0,
     methods: tuple[str, ...] = tuple(METHODS),
     noise: float = 0.1,
     **columns: Any,
 ) -> pa.Table:
-    """A service's transfers, one a second; every other pair a dataframe, which costs `table` times as much."""
+    """A service's transfers, one a second; every other pair with tight memory, which costs `tight` times as much."""
     rng = np.random.default_rng((n, begins + 1_000_000))
     method = np.array(methods)[np.arange(n) % len(methods)]
-    kind = np.array(["tensor", "dataframe"])[np.arange(n) // len(methods) % 2]
+    kind = np.array(["tensor", "dataframe"])[np.arange(n) // len(methods) % 3 % 2]
+    available = np.array([2**33, 2**28])[np.arange(n) // len(methods) % 2]
     size = np.exp2(rng.uniform(10, 22, n)).astype(np.int64)
     fixed, per_byte = np.array([METHODS[name] for name in method]).T
-    cost = (fixed + per_byte * size) * np.where(kind == "dataframe", table, 1.0) * slower * rng.lognormal(0, noise, n)
+    cost = (fixed + per_byte * size) * np.where(available < 2**30, tight, 1.0) * slower * rng.lognormal(0, noise, n)
     return pa.table({
-        "source": ["service"] * n, "stage": ["whole"] * n, "method": method, "kind": kind, "payload_bytes": size,
+        "source": ["service"] * n, "stage": ["whole"] * n, "method": method, "payload_bytes": size,
+        "kind": kind, "available_bytes": available,
         "wire_bytes": size, "latency_ns": cost.astype(np.int64),
         "observed_at": [START + datetime.timedelta(seconds=begins + at) for at in range(n)],
         **{name: np.full(n, value) if np.ndim(value) == 0 else value for name, value in columns.items()},

@@ -20,25 +20,25 @@ pytestmark = pytest.mark.usefixtures("with_trees")
 
 @pytest.fixture(scope="module")
 def modelled(tmp_path_factory: pytest.TempPathFactory, traffic: Any, curves: Any) -> CostModel:
-    """Its trees know that tables cost twice as much as tensors, which no curve of a size knows."""
+    """Its trees know that everything costs twice as much where memory is tight, which no curve knows."""
     from perfkit.learn.models import train, training
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "FEWEST_OBSERVATIONS", 300)
-        return train(traffic(400, table=2.0), curves=curves)
+        return train(traffic(400, tight=2.0), curves=curves)
 
 
 @pytest.fixture
 def folders(tmp_path: Any, modelled: CostModel, record: Any, in_memory: Any) -> Any:
-    record(400, table=2.0)
+    record(400, tight=2.0)
     versions.keep_version(modelled, tmp_path / "models", learned=in_memory.everything())
     return tmp_path / "lake", tmp_path / "models"
 
 
-def median(models: Any, kind: str = "tensor") -> float:
+def median(models: Any, available_bytes: int = 2**33) -> float:
     model = load_current(models)
     assert model is not None
-    return float(model.median(2**18, method="uds", kind=kind)[0])
+    return float(model.median(2**18, method="uds", available_bytes=available_bytes)[0])
 
 
 def test_a_slower_host_is_followed_and_a_model_trained_anew_has_to_be_better(folders: Any, record: Any) -> None:
@@ -46,14 +46,14 @@ def test_a_slower_host_is_followed_and_a_model_trained_anew_has_to_be_better(fol
     lake, models = folders
     assert refresh(lake, models).verdict == "nothing new"
     usual = median(models)
-    record(200, begins=2000, table=2.0, slower=1.4)
+    record(200, begins=2000, tight=2.0, slower=1.4)
     first = refresh(lake, models)
     assert (first.verdict, first.n, first.version) == ("updated", 200, 2)
     assert first.update.drifted == ("latency_ns",)
     assert median(models) == pytest.approx(1.4 * usual, rel=0.1)
     assert refresh(lake, models).verdict == "nothing new"
 
-    record(250, begins=3000, table=2.0, slower=1.4)
+    record(250, begins=3000, tight=2.0, slower=1.4)
     second = refresh(lake, models)
     assert (second.verdict, second.n, second.version) == ("updated", 250, 3)
     assert "not surely better" in second.comparison.reason
@@ -62,7 +62,7 @@ def test_a_slower_host_is_followed_and_a_model_trained_anew_has_to_be_better(fol
     assert second.to_plain()["comparison"]["n"] >= 80
 
     # What a service held back since before the shift says nothing about how it is now, and is not kept waiting for.
-    type(record)(lake, producer="slot-001", memory=record.memory)(150, begins=500, table=2.0)
+    type(record)(lake, producer="slot-001", memory=record.memory)(150, begins=500, tight=2.0)
     assert refresh(lake, models).verdict == "nothing new"
     assert "model drifted" in [one.name for one in list_events(lake).events]
 
@@ -71,15 +71,15 @@ def test_after_costs_changed_their_shape_a_model_trained_on_what_came_after_take
     folders: Any, record: Any
 ) -> None:
     lake, models = folders
-    record(250, begins=2000, table=6.0, slower=1.3)
+    record(250, begins=2000, tight=6.0, slower=1.3)
     refresh(lake, models)
-    record(300, begins=3000, table=6.0, slower=1.3)
+    record(300, begins=3000, tight=6.0, slower=1.3)
     found = refresh(lake, models)
     assert found.verdict == "trained anew"
     assert found.comparison.is_better
     assert found.comparison.error_new < found.comparison.error_in_force
     assert load_current(models).provenance.observations <= 550
-    assert median(models, "dataframe") / median(models) == pytest.approx(6.0, rel=0.25)
+    assert median(models, 2**28) / median(models) == pytest.approx(6.0, rel=0.25)
 
 
 def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told(folders: Any, record: Any) -> None:
@@ -100,20 +100,20 @@ def test_trees_worse_than_the_curves_give_way_to_the_curves_and_an_error_is_told
 def test_late_rows_are_learned_from_once(folders: Any, record: Any) -> None:
     lake, models = folders
     late = type(record)(lake, producer="slot-001", memory=record.memory)
-    late(150, begins=-5000, table=2.0)
+    late(150, begins=-5000, tight=2.0)
     found = refresh(lake, models)
     assert (found.verdict, found.n) == ("updated", 150)
     assert refresh(lake, models).n == 0
-    late(40, begins=-9000, table=2.0)
+    late(40, begins=-9000, tight=2.0)
     assert (refresh(lake, models).n, refresh(lake, models).n) == (40, 40)  # too few to learn from, and kept waiting
-    late(70, begins=9000, table=2.0)
+    late(70, begins=9000, tight=2.0)
     assert refresh(lake, models).n == 110
     assert load_current(models).provenance.observations == 400 + 150 + 110
 
 
 def test_a_version_that_is_taken_back_stays_and_goes_on_with_what_comes_next(folders: Any, record: Any) -> None:
     lake, models = folders
-    record(150, begins=4000, table=2.0)
+    record(150, begins=4000, tight=2.0)
     assert refresh(lake, models).version == 2
     versions.roll_back(models)
     assert [refresh(lake, models).n for _ in range(2)] == [0, 0]

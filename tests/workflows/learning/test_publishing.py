@@ -29,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_trees: None, curv
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(record, "lake", Path("data/lake"))
     publish(Fitted(dataclasses.replace(curves, fingerprint=collect_fingerprint())), path="thresholds.toml")
-    record(320, table=2.0)
+    record(320, tight=2.0)
 
 
 def learn(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
@@ -56,7 +56,7 @@ def test_a_refusal_leaves_the_file_names_the_reason_and_ends_with_one_until_the_
     assert (code, found["verdict"], found["published"]["published"]) == (0, "not kept", True)
     assert "dataframe" in {key.kind for key in load_thresholds("thresholds.toml").curves.curves}
 
-    record(150, begins=3600, table=2.0, slower=1.5)
+    record(150, begins=3600, tight=2.0, slower=1.5)
     before = files()
     refused = refresh("data/lake", publish=True, settings="strict.toml")
     assert (refused.verdict, refused.published.refused) == ("updated", True)
