@@ -25,6 +25,8 @@ _ALPHA = 1e-4
 _MARGIN = 0.10
 _LAUNCH_SD, _LAUNCH_PRIOR, _FEWEST_IN_LAUNCH = 0.05, 10, 20
 """Launches of the same build differ by about 5 %; that counts as much as ten launches seen."""
+_COMMON_LUCK = 0.25
+"""Share of that variance which all methods of a launch have in common, by assumption."""
 _LAUNCH_ALPHA_PER_ERROR, _HIGHEST_LAUNCH_ALPHA, _SHARE_OF_STREAM = 1.5e-5, 0.02, 0.35
 """Every launch is a chance to be deceived by its luck: the longer launches are, the fewer are there, and the higher may
 the level of each be at the same rate of false alarms per error. Where errors are watched together and by stream, both
@@ -146,19 +148,39 @@ def watch_errors(
     if len(watched) == 2:  # a single stream is all there is
         watched = watched[:1]
     alpha = _ALPHA / len(watched)
+    mixed_luck = _LAUNCH_SD if streams is None else _luck_of_mixed(codes_of(streams, "streams", values.size))
     found = [
         dataclasses.replace(one, began=int(rows[one.began]), noticed=int(rows[one.noticed]))
         for name, rows in watched
         for one in _shifts(
-            name, values[rows], scales[rows], None if clusters is None else clusters[rows], alpha, math.log1p(margin)
+            name,
+            values[rows],
+            scales[rows],
+            None if clusters is None else clusters[rows],
+            alpha,
+            math.log1p(margin),
+            mixed_luck if name == OVERALL else _LAUNCH_SD,
         )
     ]
     new = tuple(sorted((one for one in found if one.noticed >= history), key=lambda one: (one.noticed, one.stream)))
     return ErrorDrift(new, values.size - history, margin, "drift" if new else "stable")
 
 
+def _luck_of_mixed(streams: npt.NDArray[np.intp]) -> float:
+    """By how much launches usually differ where streams, such as methods, are mixed, each with a luck of its own."""
+    shares = np.bincount(streams) / streams.size
+    alone = float((shares**2).sum())
+    return _LAUNCH_SD * math.sqrt(alone + _COMMON_LUCK * (1 - alone))
+
+
 def _shifts(
-    stream: str, errors: Floats, scales: Floats, groups: npt.NDArray[np.intp] | None, alpha: float, margin: float
+    stream: str,
+    errors: Floats,
+    scales: Floats,
+    groups: npt.NDArray[np.intp] | None,
+    alpha: float,
+    margin: float,
+    usual_luck: float,
 ) -> list[Shift]:
     from river.drift import ADWIN
 
@@ -175,7 +197,7 @@ def _shifts(
         look_at.pop(0)
         # The window still holds some errors from before the shift: its length says that there was one, not where.
         cut = _split(clipped[since : at + 1]) + since
-        shift = _confirmed(clipped, scales, groups, since, cut, at, alpha, margin)
+        shift = _confirmed(clipped, scales, groups, since, cut, at, alpha, margin, usual_luck)
         if shift is not None:
             found.append(dataclasses.replace(shift, stream=stream))
             since, look_at = cut, []
@@ -201,6 +223,7 @@ def _confirmed(
     at: int,
     alpha: float,
     margin: float,
+    usual_luck: float,
 ) -> Shift | None:
     """The shift at a cut, where neither neighbours that are alike nor launches that differ explain it."""
     before, after = errors[since:cut], errors[cut : at + 1]
@@ -214,7 +237,7 @@ def _confirmed(
     p = 2 * float(t.sf(abs(difference) / math.sqrt(uncertain), freedom))
     p_launches, is_luck = 0.0, False
     if groups is not None:
-        spread, launches = _between(before, groups[since:cut], variance, _LAUNCH_SD / scale)
+        spread, launches = _between(before, groups[since:cut], variance, usual_luck / scale)
         difference, uncertain = _difference(
             errors[since : at + 1], groups[since : at + 1], cut - since, variance, spread
         )
