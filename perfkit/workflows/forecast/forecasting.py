@@ -18,7 +18,7 @@ from perfkit.stats.capacity.series import even_series
 from perfkit.units import format_bytes, parse_bytes, parse_duration
 from perfkit.workflows.forecast.bottleneck import Bottleneck, Units, bottleneck
 from perfkit.workflows.forecast.costs import Mix, costs_of, growth, with_costs
-from perfkit.workflows.forecast.host import Change, Host, completed, parse_change
+from perfkit.workflows.forecast.host import Change, Host, completed, described, parse_change
 from perfkit.workflows.forecast.ladders import Ladder, ladder_from, newest_ladder
 from perfkit.workflows.forecast.reading import read_pairs
 from perfkit.workflows.forecast.result import Forecast
@@ -48,6 +48,12 @@ def forecast(
     horizon: str | int | None = None,
     what_if: str | Mapping[str, Any] | None = None,
     host: Host | None = None,
+    workers: int | None = None,
+    cores: int | None = None,
+    memory: int | str | None = None,
+    latency: int | str | None = None,
+    cpu: int | str | None = None,
+    resident: int | str | None = None,
     models: str | Path | None = None,
     thresholds: str | Path = "thresholds.toml",
     level: float = 0.90,
@@ -72,7 +78,13 @@ def forecast(
         what_if: such as ``"rate=2x,size=1.5x,workers=8,memory=4GiB"``.
         host: workers, cores, memory and what one transfer takes of them, as far as they are known. What a transfer
             takes is otherwise predicted by the cost model in force or the published curves, and what there is read
-            from this host; `Forecast.notes` says so.
+            from this host; `Forecast.notes` says so. Instead of it the next six may be given.
+        workers: transfers that are served at once.
+        cores: processor cores.
+        memory: that payloads under way may take, such as ``"2GiB"``.
+        latency: mean time of one transfer, such as ``"3ms"`` (a number: nanoseconds).
+        cpu: processor time of one transfer, both sides, likewise.
+        resident: memory of one transfer while it is under way, such as ``"10MiB"``.
         models: a cost model, or the folder of its versions; None for ``data/models``.
         thresholds: what is published.
         level: share of values within a band.
@@ -90,6 +102,7 @@ def forecast(
     True
     """
     wanted = {"at": at, "limit": limit, "horizon": horizon, "what_if": what_if}
+    host = described(host, workers=workers, cores=cores, memory=memory, latency=latency, cpu=cpu, resident=resident)
     payload_bytes = None if size is None else parse_bytes(size)
     if lake is None and ladder is None and demand is None:
         lake = _LAKE
@@ -104,13 +117,14 @@ def forecast(
     units = _units(traffic, known, quantity, unit)
     mix = _mix(traffic, known, method, payload_bytes)
     served, factors, notes = _served(host or Host(), mix, change, coming, models, thresholds)
-    workers = None if host is None else host.workers
     law = None if known is None or (quantity == "bytes" and known.payload_bytes is None) else known.law
 
     def first_limit(supposed: Change | None) -> Bottleneck | None:
         if coming is None:
             return None
-        return bottleneck(coming, served, law, supposed, factors=factors, units=units, ladder_workers=workers)
+        return bottleneck(
+            coming, served, law, supposed, factors=factors, units=units, ladder_workers=host.workers if host else None
+        )
 
     first, supposed = first_limit(None), None if change is None else first_limit(change)
     parts = (None if known is None else known.law, coming, first, supposed)

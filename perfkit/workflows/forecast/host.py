@@ -11,9 +11,9 @@ from perfkit.config.fingerprint import collect_fingerprint
 from perfkit.errors import InputError, UnknownNameError
 from perfkit.tables import plural
 from perfkit.transfer.platform import headroom
-from perfkit.units import format_bytes, parse_bytes
+from perfkit.units import format_bytes, parse_bytes, parse_duration
 
-__all__ = ["Change", "Host", "completed", "parse_change"]
+__all__ = ["Change", "Host", "completed", "described", "parse_change"]
 
 _CHANGES = ("rate", "size", "workers", "cores", "memory")
 
@@ -61,6 +61,41 @@ class Change:
         said = [f"{name} {value:g}x" for name, value in (("rate", self.rate), ("size", self.size)) if value != 1]
         said += [f"{name} {value}" for name, value in (("workers", self.workers), ("cores", self.cores)) if value]
         return ", ".join([*said, *([f"memory {format_bytes(self.memory_bytes)}"] if self.memory_bytes else [])])
+
+
+def described(
+    host: Host | None,
+    *,
+    workers: int | None = None,
+    cores: int | None = None,
+    memory: int | str | None = None,
+    latency: int | str | None = None,
+    cpu: int | str | None = None,
+    resident: int | str | None = None,
+) -> Host | None:
+    """A host by the names of the command line; None where nothing is said of it.
+
+    Raises:
+        InputError: ``host`` is something else, says the same thing, or a value cannot be read.
+
+    >>> described(None, workers=16, latency="5ms")
+    Host(workers=16, cores=None, memory_bytes=None, latency_s=0.005, cpu_s=None, resident_bytes=None)
+    """
+    if host is not None and not isinstance(host, Host):
+        raise InputError(f"host is of type {type(host).__name__}; leave it out and give workers=16, latency='5ms', …")
+    named = {
+        "workers": None if workers is None else _number("workers", workers, whole=True),
+        "cores": None if cores is None else _number("cores", cores, whole=True),
+        "memory_bytes": None if memory is None else parse_bytes(memory),
+        "latency_s": None if latency is None else parse_duration(latency) / 1e9,
+        "cpu_s": None if cpu is None else parse_duration(cpu) / 1e9,
+        "resident_bytes": None if resident is None else parse_bytes(resident),
+    }
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    twice = [name for name in given if host is not None and getattr(host, name) is not None]
+    if twice:
+        raise InputError(f"{twice[0]} is in host, too; give it once")
+    return dataclasses.replace(host or Host(), **given) if given else host
 
 
 def completed(host: Host) -> tuple[Host, tuple[str, ...]]:

@@ -119,6 +119,16 @@ def test_the_limit_is_that_of_what_gives_way_first() -> None:
     assert (asked.limit.resource, asked.limit.limit) == ("", 2000)
 
 
+def test_a_host_may_be_told_as_on_the_command_line(demand: DemandForecast) -> None:
+    told = forecast(demand=demand, workers=16, latency="5ms", cores=2, cpu="10ms", limit=200)
+    same = forecast(demand=demand, host=Host(workers=16, latency_s=0.005, cores=2, cpu_s=0.01), limit=200)
+    assert told.to_plain() == same.to_plain()
+    with pytest.raises(InputError, match="workers is in host, too"):
+        forecast(demand=demand, host=Host(workers=16), workers=8)
+    with pytest.raises(InputError, match="host is of type dict"):
+        forecast(demand=demand, host={"workers": 16})  # type: ignore[arg-type]
+
+
 def test_an_index_has_no_calendar_and_keeps_its_numbers() -> None:
     """Hourly-like values by their number: the day is found as 24 steps, and no date of 1970 is shown."""
     steps = np.arange(360)
