@@ -76,16 +76,14 @@ class Baseline:
     def log_cost(self, rows: TransferRows) -> Floats:
         """Logarithm of the expected median cost of each row; NaN where nothing is known about its method."""
         composed = composed_cost(self.curves, self.target, rows)
-        cost = np.full(len(rows), np.nan)
         position, keys = _keys(rows)
-        sizes = rows.numbers["payload_bytes"]
-        for at, key in enumerate(keys):
-            mine = slice(None) if len(keys) == 1 else np.flatnonzero(position == at)
-            base, size = composed[mine], sizes[mine]
-            has_curves = np.isfinite(base)
-            chosen = self._adjustment(key, bool(has_curves.all()))
-            if chosen is not None:
-                cost[mine] = chosen.fixed + chosen.factor * np.where(has_curves, base, 0) + chosen.per_byte * size
+        has_curves = np.isfinite(composed)
+        without = np.bincount(position, ~has_curves, minlength=len(keys)) > 0
+        found = [self._adjustment(key, not without[at]) for at, key in enumerate(keys)]
+        nothing = (math.nan, math.nan, math.nan)
+        figures = [nothing if one is None else (one.fixed, one.factor, one.per_byte) for one in found]
+        fixed, factor, per_byte = np.array(figures).reshape(-1, 3).T[:, position]
+        cost = fixed + factor * np.where(has_curves, composed, 0.0) + per_byte * rows.numbers["payload_bytes"]
         return np.asarray(np.log(np.maximum(cost, FLOORS[self.target])))
 
     def scaled(self, factors: Mapping[tuple[str, ...], float]) -> Baseline:
