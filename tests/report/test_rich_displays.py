@@ -38,6 +38,7 @@ SHOWN_ELSEWHERE = {
     "publish_if_sound": "as publish",
     "fit_run": "as fit",
     "rollback": "as publish",
+    "save_model": "writes files, and returns nothing",
     "serve": "a server, which shows itself by its statistics",
 }
 """Public functions whose results are not in `results`, and why."""
