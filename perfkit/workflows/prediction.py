@@ -149,7 +149,9 @@ class CostPrediction:
         rows = []
         for name, cost in self.costs.items():
             if cost is not None:
-                rows.append((_LABELS[name], _shown(name, cost.value), _range(name, cost), _meaning(cost), f"{cost.n}"))
+                rows.append(
+                    (_LABELS[name], _shown(name, cost.value), _range(name, cost), _meaning(cost), f"{cost.n:,}")
+                )
         title = f"{self.conditions['method']}, {_context_text(self.conditions)}"
         columns = ("quantity", "median", "interval", "interval of", "n")
         return ResultTable(title, columns, tuple(rows), _notes(self.origin, self.warnings), align_right=(1, 2, 4))

@@ -44,9 +44,9 @@ class Champion:
     def absence(self) -> str:
         """Why there is nothing to compare a new model with; empty where there is."""
         if self.problems and self.model is None:
-            return "the model in force cannot be read"
+            return "the model that was in force cannot be read"
         if self.model is None:
-            return "no model is in force"
+            return "no model was in force"
         return f"version {self.version} fell back to the curves" if self.has_fallen else ""
 
 

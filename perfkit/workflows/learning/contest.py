@@ -148,10 +148,12 @@ def challenge(
     parts = split(table, ~champion.learned.holds(table))
     n_held, n_older = usable(parts.held_out), usable(parts.older)
     if n_held < _FEWEST_HELD_OUT or n_older < FEWEST_OBSERVATIONS:
-        reason = (
-            f"{n_held} observations that {name} did not see and {n_older} others, a comparison needs "
-            f"{_FEWEST_HELD_OUT} and {FEWEST_OBSERVATIONS}"
-        )
+        reason = f"nothing new: {name} has learned from all {n_older:,} observations"
+        if n_held or usable(parts.older_new):
+            reason = (
+                f"{n_held:,} of the newest observations are new to {name}, and {n_older:,} others are left to learn "
+                f"from; a comparison needs {_FEWEST_HELD_OUT} and {FEWEST_OBSERVATIONS:,}"
+            )
         return Contest(Comparison(False, reason), None)
     challenger = learner.train(parts.older, 0.0, 0.5)
     in_force = champion.model if brought_up_to_date is None else brought_up_to_date(parts.older_new)

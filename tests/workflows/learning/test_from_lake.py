@@ -39,7 +39,7 @@ def test_the_first_model_is_kept_and_told_of(tmp_path: Path, record: Any) -> Non
     assert "model kept" in [event.name for event in read_events(open_fresh_lake(tmp_path / "lake"))]
     again = _learn(tmp_path)
     assert (again.verdict, again.version) == ("not kept", 1)
-    assert "0 observations that version 1 did not see" in again.reason
+    assert "nothing new: version 1 has learned from all" in again.reason
 
 
 @pytest.mark.usefixtures("in_memory")
