@@ -17,7 +17,7 @@ from perfkit.config.thresholds import Thresholds, curves_path, load_thresholds
 from perfkit.engine.composing import Context, compose
 from perfkit.engine.costs import Cost, cost_at
 from perfkit.errors import ConfigError, InputError, ModelError, UnknownNameError
-from perfkit.learn.models import CostModel, rows_of
+from perfkit.learn.models import CostModel, TransferRows, rows_of
 from perfkit.learn.models.storing import BOOSTERS, PLAIN, load_model
 from perfkit.units import format_bytes
 from perfkit.workflows.learning.versions import MODELS, current_version, version_path
@@ -242,8 +242,9 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 def _predict(asked: Conditions, source: _Source) -> CostPredictions:
     costs: dict[str, PredictedCosts] = {}
+    rows = rows_of(**asked)
     for target in _TARGETS:
-        costs[target] = _by_model(asked, source.model, target)
+        costs[target] = _by_model(rows, source.model, target)
     unknown = np.isnan(costs["latency_ns"].value)
     used, warnings = 0, source.warnings
     if any(np.isnan(one.value).any() for one in costs.values()):
@@ -252,22 +253,22 @@ def _predict(asked: Conditions, source: _Source) -> CostPredictions:
             costs = {target: _filled(asked, one, published.curves, target) for target, one in costs.items()}
             used = published.version
             if source.model is not None and unknown.any():
-                rows = int((unknown & ~np.isnan(costs["latency_ns"].value)).sum())
-                warnings = (*warnings, f"the model knows nothing of {rows} rows; these are of the published curves")
+                filled = int((unknown & ~np.isnan(costs["latency_ns"].value)).sum())
+                warnings = (*warnings, f"the model knows nothing of {filled} rows; these are of the published curves")
     costs["throughput_bytes_per_s"] = _throughput(asked, costs["latency_ns"])
     if source.model is not None:
-        warnings = (*source.model.warnings, *_beyond(asked, source.model), *warnings)
+        warnings = (*source.model.warnings, *_beyond(rows, source.model), *warnings)
     trained_at = source.model.provenance.trained_at if source.model is not None else ""
     ordered = {name: costs[name] for name in QUANTITIES}
     return CostPredictions(asked, ordered, Origin(source.name, trained_at, used), warnings)
 
 
-def _by_model(asked: Conditions, model: CostModel | None, target: str) -> PredictedCosts:
-    count = asked["payload_bytes"].size
+def _by_model(rows: TransferRows, model: CostModel | None, target: str) -> PredictedCosts:
+    count = len(rows)
     if model is None or target not in model.targets:
         nothing = np.full(count, math.nan)
         return PredictedCosts(nothing, nothing, nothing, nothing, np.zeros(count, bool), np.zeros(count, np.int64))
-    one = model.predict_rows(rows_of(**asked), target)
+    one = model.predict_rows(rows, target)
     with np.errstate(over="ignore"):  # a bound that is unknown is infinite
         value, low, high = (np.exp(logs) for logs in (one.log_median, one.log_low, one.log_high))
     n = np.full(count, model.targets[target].n)
@@ -312,11 +313,11 @@ def _throughput(asked: Conditions, latency: PredictedCosts) -> PredictedCosts:
     return dataclasses.replace(latency, value=value, low=np.where(np.isinf(latency.high), 0.0, low), high=high)
 
 
-def _beyond(asked: Conditions, model: CostModel) -> tuple[str, ...]:
+def _beyond(rows: TransferRows, model: CostModel) -> tuple[str, ...]:
     """Warnings about contexts, sizes, loads and memory that the model was not trained on."""
     if not model.seen:
         return ()
-    known = model.familiarity(rows_of(**asked))
+    known = model.familiarity(rows)
     warnings = []
     if known.unseen:
         few = ", ".join(known.unseen[:_MOST_NAMED])
@@ -337,7 +338,7 @@ def _beyond(asked: Conditions, model: CostModel) -> tuple[str, ...]:
             f"{_rows(known.is_beyond_loads)} beyond the sends under way that the model saw of the method (of all of "
             f"them at most {heaviest:g}): guesses, intervals widen with the distance"
         )
-    available = asked["available_bytes"]
+    available = rows.numbers["available_bytes"]
     if not np.isnan(available).all():
         if model.memory_seen is None:
             warnings.append("the model never saw how much memory was available: it changes nothing")
