@@ -261,7 +261,7 @@ CLIENT = """
         assert stub.echo(service.Blob(data=b"c" * 2**20)).data == b"c" * 2**20
     assert client.statistics().pooled_calls == 3, client.statistics()
     print("ready", flush=True)
-    stub.slow.future(service.Blob(data=b"c" * 2**20, name="1"))
+    stub.slow.future(service.Blob(data=b"c" * 2**20, name="4"))
     time.sleep(60)
 """
 
