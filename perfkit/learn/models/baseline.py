@@ -17,7 +17,7 @@ from perfkit.engine.composing import Composition, Context, compose
 from perfkit.learn.models.features import TransferRows
 from perfkit.stats.medians import group_medians
 
-__all__ = ["FLOORS", "Adjustment", "Baseline", "fit_baseline", "log_target"]
+__all__ = ["ADJUSTED", "CODEC", "FLOORS", "Adjustment", "Baseline", "fit_baseline", "log_target"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.signedinteger[Any]]
@@ -25,9 +25,10 @@ Integers = npt.NDArray[np.signedinteger[Any]]
 FLOORS: Mapping[str, float] = {"latency_ns": 1.0, "cpu_ns": 1000.0, "resident_bytes": 4096.0}
 """What clocks and pages cannot tell from nothing: below it, a target counts as this much."""
 _GOALS: Mapping[str, str] = {"latency_ns": "latency", "cpu_ns": "cpu", "resident_bytes": "memory"}
-_ADJUSTED = ("method", "signalling", "placement", "source")
-_CODEC = ("kind", "format", "compression")
-_COARSE, _FINE = len(_ADJUSTED), len(_ADJUSTED) + len(_CODEC)
+ADJUSTED = ("method", "signalling", "placement", "source")
+"""What tells adjustments apart at first."""
+CODEC = ("kind", "format", "compression")
+_COARSE, _FINE = len(ADJUSTED), len(ADJUSTED) + len(CODEC)
 _PARENT = {_COARSE: 0, _FINE: _COARSE, _FINE + 1: _FINE}
 _CONTEXT = ("method", "signalling", "placement", "kind", "format", "compression")
 _CLASSES_PER_DOUBLING = 2
@@ -133,7 +134,7 @@ class Baseline:
 
 def _keys(rows: TransferRows) -> tuple[Integers, list[tuple[str, ...]]]:
     """Method, signalling, placement, source, codec and class of load: a position per row, and what they stand for."""
-    position, names = rows.combined((*_ADJUSTED, *_CODEC))
+    position, names = rows.combined((*ADJUSTED, *CODEC))
     load = np.round(np.log2(rows.numbers["in_flight"])).astype(np.int64)
     found, position = np.unique(position * 64 + load, return_inverse=True)
     return position, [(*names[at // 64], str(at % 64)) for at in found.tolist()]

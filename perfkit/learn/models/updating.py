@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perfkit.learn.models.baseline import Baseline, log_target
+from perfkit.learn.models.baseline import ADJUSTED, CODEC, Baseline, log_target
 from perfkit.learn.models.boosting import Booster, fit_booster
 from perfkit.learn.models.features import TransferRows, read_rows
 from perfkit.learn.models.model import CostModel, Provenance, TargetModel
@@ -37,8 +37,6 @@ _LEAST_GAIN = 0.01
 _LEVEL_SD, _LAUNCH_SD = 0.15, 0.05
 _PAST_BLOCKS = 3
 """Launches that a calibration stands for, at the least: what its errors had in common is not known any more."""
-_KEY = ("method", "signalling", "placement", "source")
-_CODEC = ("kind", "format", "compression")
 _FEWEST_OF_CODEC = 30
 
 
@@ -212,7 +210,7 @@ def _update_target(
     as_asked = _with_recent(one.baseline, rows, log_cost)
     standardised = (log_cost - one.log_median(as_asked, model.encoding)) / scale
     low, high = one.calibration.bounds()
-    surprise = standardised - expected_errors(standardised, rows.combined(_KEY)[0])
+    surprise = standardised - expected_errors(standardised, rows.combined(ADJUSTED)[0])
     _, follow_low, follow_high = follow(start_adaptive(one.calibration), surprise)
 
     fresh = _after_shifts(drift, rows)
@@ -298,8 +296,8 @@ def _levelled(one: TargetModel, rows: TransferRows, errors: Floats) -> tuple[Tar
 
     Also the factors of the methods.
     """
-    levels, left = _levels(rows, errors, _KEY, 2)
-    of_codecs, _ = _levels(rows, left, (*_KEY, *_CODEC), _FEWEST_OF_CODEC)
+    levels, left = _levels(rows, errors, ADJUSTED, 2)
+    of_codecs, _ = _levels(rows, left, (*ADJUSTED, *CODEC), _FEWEST_OF_CODEC)
     return dataclasses.replace(one, baseline=one.baseline.scaled(levels).scaled(of_codecs)), levels
 
 
